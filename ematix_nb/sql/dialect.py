@@ -1,0 +1,204 @@
+"""Quoting, literals, types and definitions of one SQL system.
+
+The base class writes what PostgreSQL, DuckDB and SQLite agree on; a backend's
+``dialect.py`` overrides the one method that differs. Every identifier of every
+statement goes through :meth:`Dialect.quote`, every value through a parameter
+or, where a statement takes none (``COPY``, a wrapped source query),
+:meth:`Dialect.literal`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from ematix_nb.declare.data_types import DataType
+from ematix_nb.errors import DataError, DeclarationError
+
+if TYPE_CHECKING:
+    from ematix_nb.backends.base import Stored
+    from ematix_nb.declare.spec import Column, TableRef
+
+NUL = "\x00"
+
+
+class Dialect:
+    """How one system spells things."""
+
+    name: ClassVar[str] = ""
+    """The backend's name, and the name of its sqlglot dialect."""
+    placeholder: ClassVar[str] = "?"
+    """How a parameter is written."""
+    max_identifier_bytes: ClassVar[int | None] = None
+    row_order: ClassVar[str] = "rowid"
+    """An expression that orders the rows of a fresh staging table by arrival."""
+    schema_separator: ClassVar[str] = "."
+    has_except_all: ClassVar[bool] = True
+    type_names: ClassVar[dict[str, str]] = {}
+    """Kind -> type name, for kinds without parameters."""
+
+    def quote(self, identifier: str) -> str:
+        """Quote one identifier.
+
+        Raises:
+            DeclarationError: When it is empty, holds a NUL or is longer than the system allows (bytes of UTF-8).
+
+        Example:
+            >>> print(Dialect().quote('a"b'))
+            "a""b"
+        """
+        if not identifier or NUL in identifier:
+            message = f"`{identifier!r}` is not a name: it is empty or holds a NUL character"
+            raise DeclarationError(message)
+        size = len(identifier.encode("utf-8", "surrogatepass"))
+        if self.max_identifier_bytes is not None and size > self.max_identifier_bytes:
+            message = f"`{identifier}` is {size} bytes long; {self.name} names have at most {self.max_identifier_bytes}"
+            raise DeclarationError(message, f"shorten it by {size - self.max_identifier_bytes} bytes (use column_map)")
+        return '"' + identifier.replace('"', '""') + '"'
+
+    def table(self, ref: TableRef) -> str:
+        """The quoted, qualified name of a table."""
+        parts = (ref.schema, ref.name) if ref.schema else (ref.name,)
+        return self.schema_separator.join(self.quote(part) for part in parts)
+
+    def columns(self, names: Sequence[str], prefix: str = "") -> str:
+        """A quoted, comma separated list of columns, each behind ``prefix.`` when given."""
+        head = f"{prefix}." if prefix else ""
+        return ", ".join(head + self.quote(name) for name in names)
+
+    def literal(self, value: object, kind: DataType | None = None) -> str:
+        """A value as SQL text of the given type; for statements that take no parameters.
+
+        Raises:
+            DataError: When the text holds a NUL character.
+
+        Example:
+            >>> print(Dialect().literal("it's"))
+            'it''s'
+        """
+        text = self._literal_text(value)
+        if kind is None or value is None:
+            return text
+        return f"CAST({text} AS {self.type_sql(self.store(kind).type)})"
+
+    def _literal_text(self, value: object) -> str:
+        if value is None:
+            return "NULL"
+        if isinstance(value, bool):
+            return "TRUE" if value else "FALSE"
+        if isinstance(value, (int, decimal.Decimal)):
+            return str(value)
+        if isinstance(value, float):
+            return f"'{value!r}'"
+        if isinstance(value, dt.datetime) and value.tzinfo is not None:
+            value = value.astimezone(dt.timezone.utc).isoformat(sep=" ")
+        elif isinstance(value, (dt.datetime, dt.date, dt.time)):
+            value = value.isoformat(sep=" ") if isinstance(value, dt.datetime) else value.isoformat()
+        elif isinstance(value, uuid.UUID):
+            value = str(value)
+        text = str(value)
+        if NUL in text:
+            message = "a text value holds a NUL character and cannot be written into a statement"
+            raise DataError(message)
+        return "'" + text.replace("'", "''") + "'"
+
+    def store(self, kind: DataType) -> Stored:
+        """How this system stores values of a type, with the verdict."""
+        raise NotImplementedError  # every backend's dialect has its own table of types
+
+    def type_sql(self, kind: DataType) -> str:
+        """The type's name in a definition; ``kind`` comes out of :meth:`store`."""
+        if kind.native and kind.system == self.name:
+            return kind.native
+        if kind.kind == "array" and kind.item is not None:
+            return f"{self.type_sql(kind.item)}[]"
+        if kind.kind == "numeric" and kind.precision is not None:
+            return f"{self.type_names['numeric']}({kind.precision},{kind.scale or 0})"
+        if kind.kind == "string" and kind.length:
+            return f"{self.type_names['string']}({kind.length})"
+        return self.type_names[kind.kind]
+
+    def create_schema(self, schema: str) -> str:
+        """Make a schema unless it exists."""
+        return f"CREATE SCHEMA IF NOT EXISTS {self.quote(schema)}"
+
+    def create_table(
+        self, ref: TableRef, columns: Sequence[Column], primary_key: Sequence[str] = (), *, temporary: bool = False
+    ) -> str:
+        """Define a table; a temporary one lives in the session alone and vanishes with it."""
+        lines = [self.column_definition(column) for column in columns]
+        if primary_key:
+            lines.append(f"PRIMARY KEY ({self.columns(primary_key)})")
+        head = "CREATE TEMPORARY TABLE" if temporary else "CREATE TABLE"
+        return f"{head} {self.table(ref)} (\n  " + ",\n  ".join(lines) + "\n)"
+
+    def column_definition(self, column: Column) -> str:
+        """Name, type and nullability of one column."""
+        null = "" if column.nullable else " NOT NULL"
+        return f"{self.quote(column.name)} {self.type_sql(column.type)}{null}"
+
+    def add_column(self, ref: TableRef, column: Column) -> str:
+        """Add a nullable column."""
+        return f"ALTER TABLE {self.table(ref)} ADD COLUMN {self.quote(column.name)} {self.type_sql(column.type)}"
+
+    def alter_type(self, ref: TableRef, column: Column) -> str:
+        """Widen the type of a column."""
+        return f"ALTER TABLE {self.table(ref)} ALTER COLUMN {self.quote(column.name)} TYPE {self.type_sql(column.type)}"
+
+    def unique_index(self, ref: TableRef, name: str, columns: Sequence[str], where: str = "") -> str:
+        """Make a unique index, partial when ``where`` is given."""
+        tail = f" WHERE {where}" if where else ""
+        return f"CREATE UNIQUE INDEX {self.quote(name)} ON {self.table(ref)} ({self.columns(columns)}){tail}"
+
+    def drop_table(self, ref: TableRef) -> str:
+        """Remove a table."""
+        return f"DROP TABLE {self.table(ref)}"
+
+    def distinct(self, left: str, right: str) -> str:
+        """True when two expressions differ, NULL being equal to NULL."""
+        return f"({left} IS DISTINCT FROM {right})"
+
+    def comparable(self, expression: str, kind: DataType) -> str:
+        """An expression that can be compared for equality (types without it become text)."""
+        return expression
+
+    def as_text(self, expression: str, kind: DataType) -> str:
+        """The value as text, for hashes and samples."""
+        return f"CAST({expression} AS {self.type_names['text']})"
+
+    def row_hash(self, columns: Sequence[Column], prefix: str = "") -> str:
+        """SHA-256 over the typed, length-prefixed values of some columns, as bytes (32).
+
+        NULL is ``-``; a value is its length in characters, a colon and its text: ('a','bc') and ('ab','c') differ.
+        """
+        head = f"{prefix}." if prefix else ""
+        parts = []
+        for column in columns:
+            text = self.as_text(head + self.quote(column.name), column.type)
+            parts.append(f"COALESCE(CAST(length({text}) AS {self.type_names['text']}) || ':' || {text}, '-')")
+        return self.sha256(" || ".join(parts) or "''")
+
+    def sha256(self, text: str) -> str:
+        """SHA-256 of a text expression (UTF-8), as bytes."""
+        raise NotImplementedError  # every backend's dialect has its own function
+
+    def analyze(self, ref: TableRef) -> str:
+        """A statement that tells the planner the size of a fresh staging table; empty when not needed."""
+        return ""
+
+    def truncate(self, ref: TableRef) -> str:
+        """Remove all rows, inside the transaction."""
+        return f"DELETE FROM {self.table(ref)}"
+
+    def wrap(self, query: str, alias: str) -> str:
+        """A user's query as a table expression; its own line, so that a trailing comment ends before the bracket."""
+        return f"(\n{query}\n) AS {self.quote(alias)}"
+
+    def state_table(self, name: str) -> TableRef:
+        """The name of one of the engine's own tables (``watermarks``, ``run_history``, ...)."""
+        from ematix_nb.declare.spec import TableRef
+
+        return TableRef("ematix_flow", name)
