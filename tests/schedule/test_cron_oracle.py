@@ -1,0 +1,166 @@
+"""Every slot of a year against a minute-by-minute walk of the wall clock, for many zones and years.
+
+The walk shares no code with the package.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+import zoneinfo
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from ematix_nb.schedule.cron import next_fire, parse_schedule, slots_between
+
+UTC = dt.timezone.utc
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=UTC)
+DAY = 1440
+
+
+def minute_number(moment: dt.datetime) -> int:
+    """Minutes since 1970 in UTC."""
+    return int((moment - EPOCH).total_seconds()) // 60
+
+
+def moment(minute: int) -> dt.datetime:
+    return EPOCH + dt.timedelta(minutes=minute)
+
+
+def wall_clock(zone: str, start: int, stop: int) -> list[int]:
+    """For each UTC minute from ``start`` to ``stop``, what the wall clock shows, in minutes since 1970.
+
+    The offset is read once an hour, and each minute in the hours in which it changes.
+    """
+    info = ZoneInfo(zone)
+
+    def offset(minute: int) -> int:
+        shift = moment(minute).astimezone(info).utcoffset()
+        assert shift is not None
+        seconds = int(shift.total_seconds())
+        assert seconds % 60 == 0, f"{zone} has an offset of {seconds} seconds: choose another year"
+        return seconds // 60
+
+    walls: list[int] = []
+    for hour in range(start, stop, 60):
+        end = min(hour + 60, stop)
+        first = offset(hour)
+        if first == offset(end):
+            walls.extend(range(hour + first, end + first))
+        else:
+            walls.extend(minute + offset(minute) for minute in range(hour, end))
+    return walls
+
+
+def fixed(walls: list[int], start: int, hour: int, minute: int) -> list[int]:
+    """The UTC minutes of a daily job: the first at which the highest wall clock so far reaches the time of a day.
+
+    In a gap the clock jumps past the time: that minute fires. In an overlap it was reached before: nothing fires.
+    """
+    target = hour * 60 + minute
+    highest = walls[0]
+    fires = []
+    for index in range(1, len(walls)):
+        wall = walls[index]
+        if wall == highest + 1:
+            highest = wall
+            if wall % DAY == target:
+                fires.append(start + index)
+        elif wall > highest:
+            dates = {walls[index - 1] // DAY, wall // DAY}
+            reached = [skipped for skipped in range(highest + 1, wall + 1) if skipped % DAY == target]
+            if any(skipped // DAY in dates for skipped in reached):
+                fires.append(start + index)
+            highest = wall
+    return fires
+
+
+def passing(walls: list[int], start: int, hours: set[int], minutes: set[int]) -> list[int]:
+    """The UTC minutes at which the wall clock matches, each time it does."""
+    wanted = {hour * 60 + minute for hour in hours for minute in minutes}
+    return [start + index for index, wall in enumerate(walls) if wall % DAY in wanted]
+
+
+def changes(walls: list[int]) -> list[int]:
+    """Indexes at which the wall clock does not move on by one minute."""
+    return [index for index in range(1, len(walls)) if walls[index] != walls[index - 1] + 1]
+
+ZONES = (
+    "Africa/Cairo America/Asuncion America/Havana America/New_York America/Nuuk America/Santiago America/St_Johns "
+    "Antarctica/Troll Asia/Beirut Asia/Gaza Asia/Jerusalem Asia/Kathmandu Asia/Kolkata Asia/Tehran Asia/Tokyo "
+    "Atlantic/Azores Australia/Adelaide Australia/Lord_Howe Australia/Sydney Europe/Berlin Europe/Chisinau "
+    "Europe/Dublin Europe/London Pacific/Apia Pacific/Auckland Pacific/Chatham Pacific/Easter Pacific/Fiji "
+    "Pacific/Norfolk UTC Africa/Casablanca America/Sao_Paulo America/Caracas Asia/Pyongyang Asia/Amman Asia/Dhaka "
+    "Europe/Istanbul Europe/Volgograd Africa/Khartoum America/Tijuana"
+).split()
+PAIRS = [(zone, year) for zone in ZONES for year in (2016, 2026)]
+ODD = [("Pacific/Apia", 2011), ("Pacific/Kwajalein", 1993), ("America/Toronto", 1919), ("Asia/Kathmandu", 1986)]
+
+
+def nightly_pairs() -> list[tuple[str, int]]:
+    zones = sorted(zone for zone in zoneinfo.available_timezones() if "/" in zone and not zone.startswith("posix"))
+    return [(zone, 1973 + index % 60) for index, zone in enumerate(random.Random(7).sample(zones, 400))]
+
+
+def slots(text: str, zone: str, start: int, stop: int) -> list[int]:
+    found = slots_between(parse_schedule(text, zone), moment(start), moment(stop - 1))
+    return [minute_number(slot) for slot in found]
+
+
+def year_of(zone: str, year: int) -> tuple[list[int], int, int]:
+    start, stop = (minute_number(dt.datetime(one, 1, 1, tzinfo=UTC)) for one in (year, year + 1))
+    return wall_clock(zone, start, stop), start, stop
+
+
+def check_year(zone: str, year: int) -> None:
+    walls, start, stop = year_of(zone, year)
+    jumps = changes(walls)
+    target = walls[jumps[year % len(jumps)]] if jumps else walls[90]
+    for shift in (0, -20, -70):  # a time at, shortly before and an hour before where a jump lands
+        hour, minute = divmod((target + shift) % 1440, 60)
+        assert slots(f"{minute} {hour} * * *", zone, start, stop) == fixed(walls, start, hour, minute), (hour, minute)
+    expected = passing(walls, start, set(range(0, 24, 3)), {17, 47})
+    assert slots("17/30 */3 * * *", zone, start, stop) == [one for one in expected if one > start]
+    for jump in jumps:
+        check_near(walls, start, jump, zone)
+
+
+def check_near(walls: list[int], start: int, jump: int, zone: str) -> None:
+    """Dense schedules in the three days around one change, started at odd moments of it."""
+    low, high = max(jump - 2160, 0), min(jump + 2160, len(walls))
+    near = walls[low:high]
+    every = {"*/7 * * * *": set(range(24)), "*/7 0-3 * * *": {0, 1, 2, 3}, "*/7 1/2 * * *": set(range(1, 24, 2))}
+    for text, hours in every.items():
+        expected = passing(near, start + low, hours, set(range(0, 60, 7)))
+        assert slots(text, zone, start + low, start + high) == [one for one in expected if one > start + low], text
+        for begin in range(jump - 130, jump + 130, 13):
+            after = next_fire(parse_schedule(text, zone), moment(start + begin))
+            first = next((one for one in expected if one > start + begin), None)
+            assert first is None or (after is not None and minute_number(after) == first), (text, begin)
+    hour, minute = divmod(walls[jump] % 1440, 60)
+    daily = fixed(near, start + low, hour, minute)
+    for begin in range(max(jump - 130, 0), jump + 130, 13):
+        after = next_fire(parse_schedule(f"{minute} {hour} * * *", zone), moment(start + begin))
+        first = next((one for one in daily if one > start + begin), None)
+        assert first is None or (after is not None and minute_number(after) == first), begin
+
+
+@pytest.mark.parametrize(("zone", "year"), [*PAIRS, *ODD])
+def test_a_year_equals_the_minute_by_minute_walk(zone: str, year: int) -> None:
+    check_year(zone, year)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("zone", "year"), nightly_pairs())
+def test_four_hundred_zone_years_equal_the_walk(zone: str, year: int) -> None:
+    check_year(zone, year)
+
+
+@pytest.mark.parametrize(("zone", "year"), PAIRS)
+def test_a_daily_job_fires_once_each_local_day(zone: str, year: int) -> None:
+    job = parse_schedule("30 2 * * *", zone)
+    info = zoneinfo.ZoneInfo(zone)
+    found = slots_between(job, dt.datetime(year, 1, 1, tzinfo=info), dt.datetime(year, 12, 31, 12, tzinfo=info))
+    days = [slot.astimezone(info).date() for slot in found]
+    assert days == [dt.date(year, 1, 1) + dt.timedelta(days=number) for number in range(365 + (year % 4 == 0))]
