@@ -105,6 +105,10 @@ class Dialect:
             raise DataError(message)
         return "'" + text.replace("'", "''") + "'"
 
+    def parameter(self, index: int) -> str:
+        """How the parameter number ``index`` (from 1) is written in a statement."""
+        return self.placeholder
+
     def store(self, kind: DataType) -> Stored:
         """How this system stores values of a type, with the verdict."""
         raise NotImplementedError  # every backend's dialect has its own table of types
@@ -196,6 +200,17 @@ class Dialect:
     def wrap(self, query: str, alias: str) -> str:
         """A user's query as a table expression; its own line, so that a trailing comment ends before the bracket."""
         return f"(\n{query}\n) AS {self.quote(alias)}"
+
+    now_seconds: ClassVar[str] = "0"
+    """The system's own clock as seconds since 1970 (a double), read anew at each statement."""
+
+    def setup_lock(self) -> str:
+        """A statement that lets one session at a time create the state tables; empty when not needed."""
+        return ""
+
+    def try_liveness_lock(self, key: int) -> str:
+        """A query for a lock bound to the session (1 got it, 0 somebody lives); empty when the system has none."""
+        return ""
 
     def state_table(self, name: str) -> TableRef:
         """The name of one of the engine's own tables (``watermarks``, ``run_history``, ...)."""

@@ -1,0 +1,54 @@
+"""Whether the process that holds a lease is still alive, as far as this host can tell."""
+
+from __future__ import annotations
+
+import functools
+import os
+import socket
+from pathlib import Path
+
+
+@functools.cache
+def host_name() -> str:
+    """This host, with its process namespace where the system tells one: two containers of one name differ."""
+    try:
+        namespace = os.readlink("/proc/self/ns/pid").removeprefix("pid:")
+    except OSError:
+        namespace = ""
+    return socket.gethostname() + namespace
+
+
+def process_token() -> str:
+    """This process: its pid and start time (pids are used again, start times are not). Not cached: a fork changes it."""
+    pid = os.getpid()
+    return f"{pid}:{_start_time(pid)}"
+
+
+def _start_time(pid: int) -> str:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[19]
+
+
+def is_dead(host: str, process: str) -> bool:
+    """True only when the process certainly ended: it was on this host and is no more.
+
+    Example:
+        >>> is_dead("another-host", "1:1")
+        False
+        >>> is_dead(host_name(), process_token())
+        False
+    """
+    if host != host_name():
+        return False
+    pid_text, _, started = process.partition(":")
+    try:
+        os.kill(int(pid_text), 0)
+    except ProcessLookupError:
+        return True
+    except (ValueError, PermissionError):
+        return False
+    now_started = _start_time(int(pid_text))
+    return bool(started and now_started and started != now_started)

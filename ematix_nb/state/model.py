@@ -1,0 +1,151 @@
+"""The records of the state, as plain data, and what a store of them can do."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+LEASE_SECONDS = 60.0
+"""How long a lease holds without being renewed."""
+
+COUNT_NAMES = (
+    "rows_read",
+    "rows_inserted",
+    "rows_updated",
+    "rows_unchanged",
+    "rows_closed",
+    "rows_deleted",
+    "rows_deduplicated",
+    "rows_filtered",
+)
+
+TERMINAL = ("success", "failed", "cancelled", "abandoned")
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """The highest value of the watermark column that was read and committed."""
+
+    column: str
+    value: str
+    """Text form at full source precision: ISO-8601 for times (UTC where zoned), digits for numbers."""
+    type: str
+    """The kind of the column when it was stored; empty for adopted rows that did not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who asks for the lease of a pipeline."""
+
+    pipeline: str
+    run_id: str
+    host: str
+    process: str
+    """Identifies the operating system process on its host: pid, its start time, its namespace."""
+    seconds: float = LEASE_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to commit one run; worth nothing once somebody else has a higher epoch."""
+
+    claim: Claim
+    epoch: int
+    took_over: str = ""
+    """The run id of a dead run whose lease was taken over; empty otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One row of the run history."""
+
+    run_id: str
+    pipeline: str
+    target_schema: str = ""
+    target_table: str = ""
+    mode: str = ""
+    path: str = ""
+    """The route that the rows took: ``insert-select``, ``copy-through``, ``arrow``, ..."""
+    status: str = "running"
+    """running, success, failed, cancelled, abandoned, transform_success or transform_failed."""
+    started_at: dt.datetime | None = None
+    finished_at: dt.datetime | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+    error: str = ""
+    parent_run_id: str = ""
+    step_name: str = ""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
+    trigger: str = "manual"
+    """manual, schedule, notebook, python."""
+    slot: dt.datetime | None = None
+    """The scheduled time that fired it."""
+    watermark_before: str = ""
+    watermark_after: str = ""
+    host: str = ""
+    process: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON: times as ISO-8601 text."""
+        values = asdict(self)
+        for name in ("started_at", "finished_at", "slot"):
+            moment = values[name]
+            values[name] = moment.isoformat() if moment else None
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class SlotState:
+    """What the history says of scheduled runs."""
+
+    last_done: dt.datetime | None
+    """The newest slot whose run committed."""
+    attempts: int
+    """Failed runs of the slot that was asked for."""
+    done: bool
+    """The slot that was asked for has committed."""
+
+
+class StateStore(Protocol):
+    """Where one target keeps its state."""
+
+    def exists(self) -> bool:
+        """Whether any state was ever written here."""
+        ...
+
+    def ensure(self) -> None:
+        """Create what is missing and adopt what an older package left; commits by itself."""
+        ...
+
+    def acquire(self, claim: Claim, record: RunRecord) -> Lease:
+        """Take the lease, close the history rows of dead runs, open the run's own row; commits by itself.
+
+        Raises:
+            LockedError: When a living run holds it; names the run, host, process and since when.
+        """
+        ...
+
+    def renew(self, lease: Lease) -> bool:
+        """Prolong the lease; False when it was lost."""
+        ...
+
+    def watermark(self, pipeline: str) -> Watermark | None:
+        """The stored watermark."""
+        ...
+
+    def close_failed(self, lease: Lease, record: RunRecord) -> None:
+        """Write the end of a run that did not commit and give the lease back; commits by itself."""
+        ...
+
+    def history(self, pipeline: str | None = None, last: int = 20) -> list[RunRecord]:
+        """The newest runs first."""
+        ...
+
+    def slot(self, pipeline: str, slot: dt.datetime | None = None) -> SlotState:
+        """What is known of scheduled slots."""
+        ...
+
+    def reset_watermark(self, pipeline: str, watermark: Watermark | None) -> None:
+        """Set or remove a watermark; commits by itself."""
+        ...

@@ -1,0 +1,403 @@
+"""The state of an SQL target: tables in the schema ``ematix_flow``, written in the data's own transaction."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from ematix_nb.declare.data_types import DataType
+from ematix_nb.declare.spec import Column, TableRef
+from ematix_nb.errors import LockedError, RunError, TransientError
+from ematix_nb.state import liveness, tables
+from ematix_nb.state.model import COUNT_NAMES, Claim, Lease, RunRecord, SlotState, Watermark
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ematix_nb.backends.base import SqlSession
+
+RECORD_COLUMNS = {
+    "pipeline": "pipeline_name",
+    "error": "error_message",
+    "trigger": "trigger_kind",
+    "metrics": "metrics_json",
+}
+"""Fields of RunRecord that have another name in the table."""
+
+
+class SqlState:
+    """State tables of one target, through the session that also writes the data."""
+
+    def __init__(self, session: SqlSession) -> None:
+        self._session = session
+        self._dialect = session.dialect
+        self._refs = {name: self._dialect.state_table(name) for name in tables.TABLES}
+        self._locked: int | None = None
+
+    # -- set-up -----------------------------------------------------------------------------------------------
+
+    def exists(self) -> bool:
+        """Whether the run history is there."""
+        return self._session.table(self._refs["run_history"]) is not None
+
+    def ensure(self) -> None:
+        """Create the tables, or add the columns that an older version or package did not have; commits by itself."""
+        if self._version() == tables.VERSION:
+            return
+        self._session.begin()
+        try:
+            if lock := self._dialect.setup_lock():
+                self._session.fetch(lock)
+            schema = self._refs["run_history"].schema
+            if schema:
+                self._session.execute(self._dialect.create_schema(schema))
+            for name, columns in tables.TABLES.items():
+                self._ensure_table(self._refs[name], columns)
+            version = self._name("state_version")
+            self._session.execute(f"DELETE FROM {version}")
+            self._session.execute(
+                f"INSERT INTO {version} VALUES ({self._value(1, tables.STATE_VERSION[0])})", [tables.VERSION]
+            )
+            self._session.commit()
+        except BaseException:
+            self._session.rollback()
+            raise
+
+    def _version(self) -> int:
+        if self._session.table(self._refs["state_version"]) is None:
+            return 0
+        rows = self._session.fetch(f"SELECT max(version) FROM {self._name('state_version')}")
+        found = int(rows[0][0] or 0)
+        if found > tables.VERSION:
+            message = f"the state tables in this target have version {found}; this package knows version {tables.VERSION}"
+            raise RunError(message, "upgrade ematix-nb on this machine")
+        return found
+
+    def _ensure_table(self, ref: TableRef, columns: Sequence[Column]) -> None:
+        stored = [dataclasses.replace(column, type=self._dialect.store(column.type).type) for column in columns]
+        found = self._session.table(ref)
+        if found is None:
+            keys = [column.name for column in stored if column.primary_key]
+            self._session.execute(self._dialect.create_table(ref, stored, keys))
+            return
+        have = {column.name for column in found.columns}
+        for column in stored:
+            if column.name not in have:
+                self._session.execute(self._dialect.add_column(ref, dataclasses.replace(column, nullable=True)))
+
+    # -- lease ------------------------------------------------------------------------------------------------
+
+    def acquire(self, claim: Claim, record: RunRecord) -> Lease:
+        """Take the lease or say who holds it.
+
+        A lease is free when it was given back, ran out, or its holder certainly ended: its session-bound lock is
+        free (where the system has such locks), or its process is gone from this host. Whoever takes it gets the
+        next epoch, so an old holder that wakes up cannot commit.
+        """
+        holder_gone = self._try_lock(claim.pipeline)
+        self._session.begin()
+        try:
+            lease = self._take(claim, holder_gone=holder_gone)
+            self._abandon(claim)
+            self._insert_history(record)
+            self._session.commit()
+        except BaseException:
+            self._session.rollback()
+            raise
+        return lease
+
+    def _try_lock(self, pipeline: str) -> bool:
+        key = int.from_bytes(hashlib.sha256(f"ematix_flow:{pipeline}".encode()).digest()[:8], "big", signed=True)
+        query = self._dialect.try_liveness_lock(key)
+        return bool(query) and bool(self._session.fetch(query)[0][0])
+
+    def _take(self, claim: Claim, *, holder_gone: bool) -> Lease:
+        clock = self._dialect.now_seconds
+        rows = self._session.fetch(
+            f"SELECT epoch, run_id, host, process, acquired_at, expires_at, {clock} FROM {self._name('lease')}"
+            f" WHERE pipeline_name = {self._param(1)}",
+            [claim.pipeline],
+        )
+        expiry = f"{clock} + {self._value(5, _column('lease', 'expires_at'))}"
+        if not rows:
+            touched = self._session.execute(
+                f"INSERT INTO {self._name('lease')} (pipeline_name, run_id, host, process, expires_at, acquired_at, epoch)"
+                f" VALUES ({self._params(1, 4)}, {expiry}, {clock}, 1) ON CONFLICT (pipeline_name) DO NOTHING",
+                [claim.pipeline, claim.run_id, claim.host, claim.process, claim.seconds],
+            )
+            old_epoch, took_over = 0, ""
+        else:
+            old_epoch, run_id, host, process, since, expires, now = rows[0]
+            free = not run_id or expires < now or holder_gone or liveness.is_dead(host, process)
+            if not free:
+                raise _locked(claim.pipeline, run_id, host, process, since)
+            touched = self._session.execute(
+                f"UPDATE {self._name('lease')} SET run_id = {self._param(2)}, host = {self._param(3)},"
+                f" process = {self._param(4)}, expires_at = {expiry}, acquired_at = {clock}, epoch = epoch + 1"
+                f" WHERE pipeline_name = {self._param(1)} AND epoch = {self._value(6, _column('lease', 'epoch'))}",
+                [claim.pipeline, claim.run_id, claim.host, claim.process, claim.seconds, old_epoch],
+            )
+            took_over = run_id
+        if touched == 0:
+            message = f"pipeline `{claim.pipeline}` was just started by somebody else"
+            raise LockedError(message, "wait for that run, or use --wait")
+        return Lease(claim, int(old_epoch) + 1, took_over)
+
+    def renew(self, lease: Lease) -> bool:
+        """Prolong the lease by its duration, from now."""
+        claim = lease.claim
+        return 1 == self._session.execute(
+            f"UPDATE {self._name('lease')} SET expires_at = {self._dialect.now_seconds}"
+            f" + {self._value(1, _column('lease', 'expires_at'))} WHERE pipeline_name = {self._param(2)}"
+            f" AND run_id = {self._param(3)} AND epoch = {self._value(4, _column('lease', 'epoch'))}",
+            [claim.seconds, claim.pipeline, claim.run_id, lease.epoch],
+        )
+
+    def _give_back(self, lease: Lease) -> int:
+        return self._session.execute(
+            f"UPDATE {self._name('lease')} SET run_id = '', expires_at = 0 WHERE pipeline_name = {self._param(1)}"
+            f" AND run_id = {self._param(2)} AND epoch = {self._value(3, _column('lease', 'epoch'))}",
+            [lease.claim.pipeline, lease.claim.run_id, lease.epoch],
+        )
+
+    def _abandon(self, claim: Claim) -> None:
+        self._session.execute(
+            f"UPDATE {self._name('run_history')} SET status = 'abandoned',"
+            f" error_message = {self._param(3)} WHERE pipeline_name = {self._param(1)} AND status = 'running'"
+            f" AND run_id <> {self._value(2, _column('run_history', 'run_id'))}",
+            [claim.pipeline, claim.run_id, "the process ended before the run did; nothing of it was committed"],
+        )
+
+    # -- the data's own transaction ----------------------------------------------------------------------------
+
+    def write_commit(self, lease: Lease, record: RunRecord, watermark: Watermark | None) -> None:
+        """Last statements before COMMIT: watermark, slot, history and the fence, in the open transaction.
+
+        Raises:
+            TransientError: When the lease was lost meanwhile; the caller rolls back.
+        """
+        if watermark is not None:
+            self._put_watermark(record.pipeline, watermark, record.run_id)
+        if record.slot is not None:
+            self._session.execute(
+                f"INSERT INTO {self._name('schedule_slots')} (pipeline_name, slot, run_id)"
+                f" VALUES ({self._param(1)}, {self._value(2, _column('schedule_slots', 'slot'))}, {self._param(3)})",
+                [record.pipeline, _moment(record.slot), record.run_id],
+            )
+        self._update_history(record)
+        if self._give_back(lease) != 1:
+            message = f"run {record.run_id} lost the lease of pipeline `{record.pipeline}` to another run and stops"
+            raise TransientError(message, "nothing was committed; the other run goes on")
+
+    def _put_watermark(self, pipeline: str, mark: Watermark, run_id: str) -> None:
+        names = "pipeline_name, column_name, last_value, value_type, run_id, updated_at"
+        updates = ", ".join(
+            f"{name} = excluded.{name}" for name in ("column_name", "last_value", "value_type", "run_id", "updated_at")
+        )
+        self._session.execute(
+            f"INSERT INTO {self._name('watermarks')} ({names}) VALUES ({self._params(1, 5)},"
+            f" {self._value(6, _column('watermarks', 'updated_at'))})"
+            f" ON CONFLICT (pipeline_name) DO UPDATE SET {updates}",
+            [pipeline, mark.column, mark.value, mark.type, run_id, _moment(dt.datetime.now(dt.timezone.utc))],
+        )
+
+    def close_failed(self, lease: Lease, record: RunRecord) -> None:
+        """Write the end of a run that did not commit; gives the lease back when it is still ours."""
+        self._session.rollback()
+        self._session.begin()
+        try:
+            self._update_history(record)
+            self._give_back(lease)
+            self._session.commit()
+        except BaseException:
+            self._session.rollback()
+            raise
+
+    def add_history(self, record: RunRecord) -> None:
+        """Insert a finished row of its own (a post-transform)."""
+        self._insert_history(record)
+
+    # -- reading ----------------------------------------------------------------------------------------------
+
+    def watermark(self, pipeline: str) -> Watermark | None:
+        """The stored watermark; None when there is none (or no state at all)."""
+        info = self._session.table(self._refs["watermarks"])
+        if info is None:
+            return None
+        kind = "value_type" if any(column.name == "value_type" for column in info.columns) else "NULL"
+        rows = self._session.fetch(
+            f"SELECT column_name, last_value, {kind} FROM {self._name('watermarks')}"
+            f" WHERE pipeline_name = {self._param(1)} AND last_value IS NOT NULL",
+            [pipeline],
+        )
+        return Watermark(rows[0][0], rows[0][1], rows[0][2] or "") if rows else None
+
+    def reset_watermark(self, pipeline: str, watermark: Watermark | None) -> None:
+        """Set or remove a watermark; commits by itself."""
+        self.ensure()
+        if watermark is not None:
+            self._put_watermark(pipeline, watermark, "")
+            return
+        self._session.execute(
+            f"DELETE FROM {self._name('watermarks')} WHERE pipeline_name = {self._param(1)}", [pipeline]
+        )
+
+    def history(self, pipeline: str | None = None, last: int = 20) -> list[RunRecord]:
+        """The newest runs first; rows of an older package included."""
+        info = self._session.table(self._refs["run_history"])
+        if info is None:
+            return []
+        have = {column.name for column in info.columns}
+        columns = [column.name for column in tables.RUN_HISTORY]
+        picks = [self._text(name) if name in have else "NULL" for name in columns]
+        # several targets of one pipeline are named pipeline::schema.table
+        where = f" WHERE pipeline_name = {self._param(1)} OR pipeline_name LIKE {self._param(2)}" if pipeline else ""
+        rows = self._session.fetch(
+            f"SELECT {', '.join(picks)} FROM {self._name('run_history')}{where}"
+            f" ORDER BY started_at DESC, run_id LIMIT {int(last)}",
+            [pipeline, f"{pipeline}::%"] if pipeline else [],
+        )
+        return [_record(dict(zip(columns, row, strict=True))) for row in rows]
+
+    def slot(self, pipeline: str, slot: dt.datetime | None = None) -> SlotState:
+        """The newest committed slot, and what happened to ``slot``."""
+        if self._session.table(self._refs["schedule_slots"]) is None:
+            return SlotState(None, 0, done=False)
+        rows = self._session.fetch(
+            f"SELECT {self._text('slot')} FROM {self._name('schedule_slots')} WHERE pipeline_name = {self._param(1)}"
+            " ORDER BY slot DESC LIMIT 1",
+            [pipeline],
+        )
+        last_done = _parse(rows[0][0]) if rows else None
+        if slot is None:
+            return SlotState(last_done, 0, done=False)
+        kind = _column("run_history", "slot")
+        done = self._session.fetch(
+            f"SELECT count(*) FROM {self._name('schedule_slots')} WHERE pipeline_name = {self._param(1)}"
+            f" AND slot = {self._value(2, kind)}",
+            [pipeline, _moment(slot)],
+        )
+        failed = self._session.fetch(
+            f"SELECT count(*) FROM {self._name('run_history')} WHERE pipeline_name = {self._param(1)}"
+            f" AND slot = {self._value(2, kind)} AND status = 'failed'",
+            [pipeline, _moment(slot)],
+        )
+        return SlotState(last_done, int(failed[0][0]), done=bool(done[0][0]))
+
+    # -- statements -------------------------------------------------------------------------------------------
+
+    def _insert_history(self, record: RunRecord) -> None:
+        values = _row(record)
+        names = list(values)
+        places = [self._value(index + 1, _column("run_history", name)) for index, name in enumerate(names)]
+        self._session.execute(
+            f"INSERT INTO {self._name('run_history')} ({self._dialect.columns(names)}) VALUES ({', '.join(places)})",
+            list(values.values()),
+        )
+
+    def _update_history(self, record: RunRecord) -> None:
+        values = _row(record)
+        run_id = values.pop("run_id")
+        sets = [
+            f"{self._dialect.quote(name)} = {self._value(index + 1, _column('run_history', name))}"
+            for index, name in enumerate(values)
+        ]
+        self._session.execute(
+            f"UPDATE {self._name('run_history')} SET {', '.join(sets)}"
+            f" WHERE run_id = {self._value(len(values) + 1, _column('run_history', 'run_id'))}",
+            [*values.values(), run_id],
+        )
+
+    def _name(self, table: str) -> str:
+        return self._dialect.table(self._refs[table])
+
+    def _param(self, index: int) -> str:
+        return f"CAST({self._dialect.parameter(index)} AS {self._type(DataType('text'))})"
+
+    def _params(self, first: int, last: int) -> str:
+        return ", ".join(self._param(index) for index in range(first, last + 1))
+
+    def _value(self, index: int, column: Column) -> str:
+        return f"CAST({self._dialect.parameter(index)} AS {self._type(column.type)})"
+
+    def _type(self, kind: DataType) -> str:
+        return self._dialect.type_sql(self._dialect.store(kind).type)
+
+    def _text(self, name: str) -> str:
+        kind = _column("run_history", name).type
+        quoted = self._dialect.quote(name)
+        return quoted if kind.kind in ("bigint", "text") else f"CAST({quoted} AS {self._type(DataType('text'))})"
+
+
+def _column(table: str, name: str) -> Column:
+    return next(column for column in tables.TABLES[table] if column.name == name)
+
+
+def _moment(value: dt.datetime | None) -> str | None:
+    if value is None:
+        return None
+    return value.astimezone(dt.timezone.utc).isoformat(sep=" ", timespec="microseconds")
+
+
+def _parse(text: str | None) -> dt.datetime | None:
+    return dt.datetime.fromisoformat(text).astimezone(dt.timezone.utc) if text else None
+
+
+def _row(record: RunRecord) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(RunRecord):
+        if field.name == "counts":
+            values.update({name: record.counts.get(name) for name in COUNT_NAMES})
+            continue
+        value = getattr(record, field.name)
+        if isinstance(value, dt.datetime):
+            value = _moment(value)
+        elif field.name == "metrics":
+            value = json.dumps(value, sort_keys=True) if value else None
+        values[RECORD_COLUMNS.get(field.name, field.name)] = None if field.name == "parent_run_id" and not value else value
+    return values
+
+
+def _record(row: dict[str, Any]) -> RunRecord:
+    return RunRecord(
+        run_id=str(row["run_id"]),
+        pipeline=row["pipeline_name"],
+        target_schema=row["target_schema"] or "",
+        target_table=row["target_table"] or "",
+        mode=row["mode"] or "",
+        path=row["path"] or "",
+        status=row["status"] or "",
+        started_at=_parse(row["started_at"]),
+        finished_at=_parse(row["finished_at"]),
+        counts={name: int(row[name]) for name in COUNT_NAMES if row[name] is not None},
+        error=row["error_message"] or "",
+        parent_run_id=str(row["parent_run_id"] or ""),
+        step_name=row["step_name"] or "",
+        metrics=_metrics(row["metrics_json"]),
+        fingerprint=row["fingerprint"] or "",
+        trigger=row["trigger_kind"] or "",
+        slot=_parse(row["slot"]),
+        watermark_before=row["watermark_before"] or "",
+        watermark_after=row["watermark_after"] or "",
+        host=row["host"] or "",
+        process=row["process"] or "",
+    )
+
+
+def _metrics(text: str | None) -> dict[str, Any]:
+    try:
+        value = json.loads(text) if text else {}
+    except ValueError:
+        return {"text": text}
+    return value if isinstance(value, dict) else {"value": value}
+
+
+def _locked(pipeline: str, run_id: str, host: str, process: str, since: float) -> LockedError:
+    started = dt.datetime.fromtimestamp(since, dt.timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    pid = process.partition(":")[0]
+    name = host.partition("[")[0]
+    message = f"pipeline `{pipeline}` is locked by run {run_id} on host {name} since {started} (pid {pid})"
+    return LockedError(message, "wait for it with --wait SECONDS; a dead run's lock frees itself")
