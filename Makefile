@@ -1,0 +1,99 @@
+# Each command does its own set-up: the virtual environment, what to install, and the servers. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+WITH_POSTGRES = $(PY) -m tests.support.postgres
+NOTEBOOKS = $(sort $(wildcard notebooks/*.ipynb))
+PYTEST_ARGS ?=
+
+.PHONY: help test test-nightly demo lab bench lint audit fmt docs constraints clean run-tests run-notebooks
+
+help:
+	@echo "make test          all checks and tests (20 minutes at most)"
+	@echo "make test-nightly  the tests that take longer (60 minutes at most)"
+	@echo "make demo          runs the worked example without a browser"
+	@echo "make lab           opens the worked notebook in JupyterLab"
+	@echo "make bench         measures against hand-written limits"
+	@echo "make lint          the checks without the tests"
+	@echo "make fmt           formats, and repairs what can be repaired"
+	@echo "make docs          builds the documentation into build/docs"
+	@echo "make constraints   renews constraints.txt from what is installed"
+	@echo "make clean         removes what these commands made, but for $(VENV)"
+
+# ---- set-up: done again only when the project's requirements changed
+$(PY):
+	@tools/make_venv "$(VENV)"
+
+$(VENV)/.installed-demo: pyproject.toml constraints.txt | $(PY)
+	@echo "installing ematix_nb for the demo"
+	@$(INSTALL) '.[demo]'
+	@touch $@
+
+$(VENV)/.installed-lab: pyproject.toml constraints.txt | $(PY)
+	@echo "installing ematix_nb with JupyterLab"
+	@$(INSTALL) '.[demo,lab]'
+	@touch $(VENV)/.installed-demo $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(PY)
+	@echo "installing ematix_nb for development"
+	@$(INSTALL) '.[dev,lab]'
+	@touch $(VENV)/.installed-demo $(VENV)/.installed-lab $@
+
+$(VENV)/.installed-docs: pyproject.toml constraints.txt | $(PY)
+	@$(INSTALL) '.[docs]'
+	@touch $@
+
+# ---- what one does
+test: lint audit
+	$(WITH_POSTGRES) $(MAKE) --no-print-directory run-tests run-notebooks
+
+run-tests: $(VENV)/.installed-dev
+	$(PY) -m pytest -m "not nightly" --cov --cov-report=term $(PYTEST_ARGS)
+
+run-notebooks: $(VENV)/.installed-dev
+ifneq ($(NOTEBOOKS),)
+	$(PY) -m pytest --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg --timeout=600 $(NOTEBOOKS)
+endif
+
+test-nightly: $(VENV)/.installed-dev
+	$(WITH_POSTGRES) $(PY) -m pytest -m nightly --timeout=3000 $(PYTEST_ARGS)
+
+demo: $(VENV)/.installed-demo
+	@$(PY) notebooks/demo.py
+
+lab: $(VENV)/.installed-lab
+	$(BIN)/jupyter lab $(firstword $(NOTEBOOKS))
+
+bench: $(VENV)/.installed-dev
+	$(WITH_POSTGRES) $(PY) -m benchmarks $(BENCH_ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive ematix_nb magics widgets
+	$(PY) tools/check_links.py
+
+audit: $(VENV)/.installed-dev
+	@$(PY) tools/audit.py
+
+fmt: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: $(VENV)/.installed-docs
+	$(PY) tools/check_links.py
+	$(BIN)/mkdocs build --quiet --strict --config-file tools/mkdocs.yml
+
+constraints: $(VENV)/.installed-dev
+	$(PY) tools/freeze.py
+
+clean:
+	rm -rf build dist demo htmlcov .build .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find ematix_nb magics widgets tests tools benchmarks notebooks -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,117 @@
+"""Fixtures for every test: PostgreSQL, a browser, a clean environment, and no way out of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+from tests.support import postgres
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_foreign_addresses: list[str] = []
+
+
+def missing(what: str) -> NoReturn:
+    """Skips the test, naming what it lacks; where `CI` is set, that is an error instead."""
+    if os.environ.get("CI"):
+        pytest.fail(f"missing in CI: {what}", pytrace=False)
+    pytest.skip(f"missing: {what}")
+
+
+def _is_loopback(host: str) -> bool:
+    if host in {"", "localhost"}:
+        return True
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False  # a name that would have to be looked up
+    return address.is_loopback or address.is_unspecified
+
+
+def _guard(event: str, arguments: tuple[object, ...]) -> None:
+    """Stops a connection of Python code that would leave this machine."""
+    if event != "socket.connect":
+        return
+    address = arguments[1]
+    if not isinstance(address, tuple) or _is_loopback(str(address[0])):
+        return  # sockets of the file system have an address that is no tuple
+    _foreign_addresses.append(str(address))
+    pytest.fail(f"a test tried to connect to {address}; tests talk to 127.0.0.1 only", pytrace=True)
+
+
+def pytest_configure() -> None:
+    """Installs the guard for the whole session, doctests included; an audit hook cannot be taken off again."""
+    sys.addaudithook(_guard)
+
+
+@pytest.fixture(autouse=True)
+def _no_foreign_connections() -> Iterator[None]:
+    """Fails a test whose code swallowed the guard's error, as a thread or a retry loop may."""
+    _foreign_addresses.clear()
+    yield
+    assert not _foreign_addresses, f"connected to {_foreign_addresses}; tests talk to 127.0.0.1 only"
+
+
+@pytest.fixture(scope="session")
+def _home(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, _home: str) -> None:
+    """Hides the developer's own connections: their variables and their home folder."""
+    for name in [name for name in os.environ if name.startswith("EMATIX_FLOW_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", _home)
+
+
+@pytest.fixture(scope="session")
+def pg_server() -> Iterator[str]:
+    """The URL of a PostgreSQL server on which databases may be created; started for this session if need be."""
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(postgres.server())
+        except postgres.ServerUnavailableError as error:
+            missing(str(error))
+        yield server.url
+
+
+@pytest.fixture
+def pg_url(pg_server: str) -> Iterator[str]:
+    """The URL of an empty database of this test's own."""
+    with postgres.fresh_database(pg_server) as url:
+        yield url
+
+
+@pytest.fixture
+def pg_url2(pg_server: str) -> Iterator[str]:
+    """The URL of a second empty database on the same server."""
+    with postgres.fresh_database(pg_server) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium to drive, as Debian installs it."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if path := shutil.which(name):
+            return path
+    missing("Chromium (Debian: `apt-get install chromium`)")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks each test that asks for a server, so that `-m 'not integration'` needs none."""
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        if "pg_server" in names:
+            item.add_marker(pytest.mark.integration)
+        if "chromium" in names:
+            item.add_marker(pytest.mark.browser)

@@ -1,0 +1,3 @@
+"""What tests share: servers that they start, and helpers."""
+
+from __future__ import annotations
