@@ -1,10 +1,9 @@
-"""Schedules as pure logic: when a pipeline fires, what is due now, and entries for other schedulers."""
+"""Schedules as pure logic: when a pipeline fires, what is due now; `emit` writes entries for other schedulers."""
 
 from __future__ import annotations
 
 from ematix_nb.schedule.cron import Schedule, next_fire, parse_schedule, slots_between
 from ematix_nb.schedule.due import CatchUp, Due, Now, due_slots, parse_interval, parse_now
-from ematix_nb.schedule.emit import emit
 
 __all__ = [
     "CatchUp",
@@ -12,7 +11,6 @@ __all__ = [
     "Now",
     "Schedule",
     "due_slots",
-    "emit",
     "next_fire",
     "parse_interval",
     "parse_now",

@@ -3,9 +3,9 @@
 The cron arithmetic is cronsim's, on wall-clock times without a zone. Turning those into instants is done here, because
 that is where schedulers go wrong. Two rules, chosen by how the schedule is written:
 
-* **Fixed times** (minute and hour are plain numbers, lists or ranges, such as ``30 2 * * *``): each wall-clock time fires
-  once. A time that the spring change skips fires at the first valid minute after the gap; a time that the autumn change
-  repeats fires in its first pass only. Times that fall on one instant fire once.
+* **Fixed times** (minute and hour are plain numbers, lists or ranges, such as ``30 2 * * *``): each wall-clock time
+  fires once. A time that the spring change skips fires at the first valid minute after the gap; a time that the autumn
+  change repeats fires in its first pass only. Times that fall on one instant fire once.
 * **Every so often** (a ``*`` or a ``/`` in the minute or the hour, or all 24 hours listed): the clock on the wall is
   followed as time passes. Skipped times do not fire, repeated ones fire in both passes.
 
@@ -190,8 +190,9 @@ def _check_shape(schedule: Schedule) -> None:
             hint=did_you_mean(text.lower(), ALIASES) or f"known: {', '.join(sorted(ALIASES))}",
         )
     if len(fields) != len(FIELDS):
+        count = f"{len(fields)} field{'' if len(fields) == 1 else 's'}"
         raise DeclarationError(
-            f"schedule `{text}` has {len(fields)} field{'' if len(fields) == 1 else 's'}, expected 5: {' '.join(FIELDS)}",
+            f"schedule `{text}` has {count}, expected 5: {' '.join(FIELDS)}",
             hint=_missing_field_hint(len(fields)),
         )
     for name, field, limits, size in zip(FIELDS, fields, LIMITS, SIZES, strict=True):
@@ -202,7 +203,7 @@ def _check_shape(schedule: Schedule) -> None:
         for step in _steps(field):
             if step > size:
                 raise DeclarationError(
-                    f"schedule `{text}`: {name} `{_clip(field)}` steps by more than {size}, where the field starts again",
+                    f"schedule `{text}`: {name} `{_clip(field)}` steps by more than the {size} values it has",
                     hint="cron cannot carry a step over to the next hour, day or year; list the times instead",
                 )
 
@@ -336,8 +337,8 @@ def _passing_slots(schedule: Schedule, zone: ZoneInfo, after: dt.datetime) -> It
 def _before_repeat(after: dt.datetime, zone: ZoneInfo) -> dt.datetime:
     """The wall-clock time to search from: moved back in the first pass of an overlap, whose times come again."""
     local = after.astimezone(zone)
-    repeat = (local.replace(fold=0).utcoffset() or dt.timedelta()) - (local.replace(fold=1).utcoffset() or dt.timedelta())
-    return local.replace(tzinfo=None) - max(repeat, dt.timedelta())
+    first, second = (local.replace(fold=fold).utcoffset() or dt.timedelta() for fold in (0, 1))
+    return local.replace(tzinfo=None) - max(first - second, dt.timedelta())
 
 
 def _instant(wall: dt.datetime, zone: ZoneInfo, fold: int) -> dt.datetime | None:
@@ -372,5 +373,5 @@ def minutes_in_utc(schedule: Schedule) -> frozenset[int]:
     """
     zone = load_zone(schedule.timezone)
     moments = [dt.datetime(year, month, 1, tzinfo=UTC) for year in range(2024, 2031) for month in range(1, 13)]
-    offsets = {int((zone.utcoffset(moment.astimezone(zone)) or dt.timedelta()).total_seconds()) // 60 for moment in moments}
-    return frozenset((minute - offset) % 60 for minute in schedule.minutes for offset in offsets)
+    offsets = {moment.astimezone(zone).utcoffset() or dt.timedelta() for moment in moments}
+    return frozenset((minute - offset // _MINUTE) % 60 for minute in schedule.minutes for offset in offsets)

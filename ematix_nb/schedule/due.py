@@ -119,9 +119,7 @@ def parse_now(text: str) -> Now:
         if moment.utcoffset() is not None:
             return Now(moment.astimezone(UTC))
     except (ValueError, OverflowError):
-        raise UsageError(
-            f"`{text}` is not an ISO 8601 date and time", hint="write it like 2026-11-23T12:00Z"
-        ) from None
+        raise UsageError(f"`{text}` is not an ISO 8601 date and time", hint="write it like 2026-11-23T12:00Z") from None
     shown = moment.replace(tzinfo=None).isoformat()
     return Now(moment.replace(tzinfo=UTC), f"`{text}` has no time zone: taken as {shown}Z")
 

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from ematix_nb.schedule.cron import Schedule
 
 _STEPS = (60, 30, 20, 15, 12, 10, 6, 5, 4, 3, 2, 1)
+_DEFAULT_INTERVAL_SECONDS = 60
 _GITHUB_MIN_MINUTES = 5
+_GITHUB_LATE_SECONDS = 3600
 _K8S_NAME_CHARS = 52
 _K8S_DEADLINE_SECONDS = 60
 
@@ -43,11 +45,12 @@ class _Entry:
     def cron(self) -> str:
         return f"{_cron_minutes(self.step, self.phase)} * * * *"
 
-    @property
-    def call(self) -> tuple[str, ...]:
-        """The command with ``--interval``, unless it has one or the default fits."""
+    def call(self, late_seconds: int = 0) -> tuple[str, ...]:
+        """The command with ``--interval``, unless it has one or the default of a minute fits."""
         given = any(part == "--interval" or part.startswith("--interval=") for part in self.command)
-        return self.command if given or self.step == 1 else (*self.command, "--interval", str(self.step * 60))
+        seconds = max(self.step * _DEFAULT_INTERVAL_SECONDS, late_seconds)
+        fits = given or seconds == _DEFAULT_INTERVAL_SECONDS
+        return self.command if fits else (*self.command, "--interval", str(seconds))
 
 
 def emit(kind: str, *, command: Sequence[str], schedules: Iterable[Schedule], workdir: str, name: str) -> str:
@@ -57,19 +60,21 @@ def emit(kind: str, *, command: Sequence[str], schedules: Iterable[Schedule], wo
         kind: ``cron``, ``systemd``, ``k8s`` or ``github-actions``.
         command: The program and its arguments, unquoted, such as ``["flow", "run-due", "--module", "orders"]``.
         schedules: The schedules of all pipelines that the command serves.
-        workdir: Directory to call it in; on a GitHub runner an absolute one is left out.
+        workdir: Directory to call it in, absolute; for GitHub relative to the repository (an absolute one is left out).
         name: Of the entry: unit, CronJob or workflow.
 
     Returns:
         Text that ends with a newline. systemd's holds two files, each below a comment with its name.
 
     Raises:
-        UsageError: The kind is not known, there is no schedule, or a text holds a line break or control character.
+        UsageError: The kind is not known, there is no schedule, or a text is empty, relative or more than one line.
 
     Example:
         >>> from ematix_nb.schedule.cron import parse_schedule
         >>> command = ["flow", "run-due", "--module", "orders"]
-        >>> text = emit("cron", command=command, schedules=[parse_schedule("@daily")], workdir="/srv/etl", name="orders")
+        >>> text = emit(
+        ...     "cron", command=command, schedules=[parse_schedule("@daily")], workdir="/srv/etl", name="orders"
+        ... )
         >>> text.splitlines()[-1]
         '0 * * * * cd /srv/etl && flow run-due --module orders --interval 3600'
     """
@@ -79,6 +84,8 @@ def emit(kind: str, *, command: Sequence[str], schedules: Iterable[Schedule], wo
         _check_line(what, text)
     if not command or not workdir or not name:
         raise UsageError("an entry needs a command, a workdir and a name, one is empty")
+    if kind in _NEEDS_ABSOLUTE and not PurePosixPath(workdir).is_absolute():
+        raise UsageError(f"workdir `{workdir}` is relative, `{kind}` needs an absolute one", hint="start it with `/`")
     step, phase, reason = cadence(schedules)
     return EMITTERS[kind](_Entry(tuple(command), workdir, name, step, phase, reason))
 
@@ -111,7 +118,7 @@ def cadence(schedules: Iterable[Schedule]) -> tuple[int, int, str]:
     return step, min(minutes) % step, f"{how}: {'some schedule needs it' if step == 1 else why}"
 
 
-# -- one function a scheduler -------------------------------------------------------------------------------------------
+# -- one function a scheduler ------------------------------------------------------------------------------------------
 
 
 def _comments(entry: _Entry, *more: str) -> str:
@@ -129,10 +136,12 @@ def _program_hint(entry: _Entry) -> tuple[str, ...]:
 
 
 def _cron(entry: _Entry) -> str:
-    line = f"cd {shlex.quote(entry.workdir)} && {shlex.join(entry.call)}"
+    line = f"cd {shlex.quote(entry.workdir)} && {shlex.join(entry.call())}"
     return (
         f"# {entry.name}: add with `crontab -e`\n"
-        + _comments(entry, "The minutes are UTC's; a cron that ignores CRON_TZ uses the machine's zone.", *_program_hint(entry))
+        + _comments(
+            entry, "The minutes are UTC's; some crons ignore CRON_TZ and use the machine's zone.", *_program_hint(entry)
+        )
         + f"CRON_TZ=UTC\n{entry.cron} {line.replace('%', chr(92) + '%')}\n"
     )
 
@@ -151,7 +160,7 @@ def _systemd(entry: _Entry) -> str:
         "[Service]",
         "Type=oneshot",
         f"WorkingDirectory={entry.workdir.replace('%', '%%')}",
-        f"ExecStart={' '.join(_systemd_word(part) for part in entry.call)}",
+        f"ExecStart={' '.join(_systemd_word(part) for part in entry.call())}",
     ]
     timer = [
         f"# /etc/systemd/system/{unit}.timer",
@@ -172,7 +181,7 @@ def _systemd(entry: _Entry) -> str:
 
 def _k8s(entry: _Entry) -> str:
     name = re.sub(r"[^a-z0-9]+", "-", entry.name.lower())[:_K8S_NAME_CHARS].strip("-") or "run-due"
-    arguments = "".join(f"                - {_yaml(part)}\n" for part in entry.call)
+    arguments = "".join(f"                - {_yaml(part)}\n" for part in entry.call())
     deadline = max(_K8S_DEADLINE_SECONDS, entry.step * 60)
     return (
         _comments(entry, "Replace the image by one that holds the package and your modules; secrets come by envFrom.")
@@ -204,7 +213,7 @@ spec:
 
 
 def _github_actions(entry: _Entry) -> str:
-    more = ["GitHub starts scheduled workflows late at busy times; the slot is caught up by the next call."]
+    more = ["GitHub starts scheduled workflows late at busy times: a slot of the last hour still counts as new."]
     if entry.step < _GITHUB_MIN_MINUTES:
         more.append("GitHub calls at most every 5 minutes: of slots in between, the catch-up policy decides.")
         entry = _Entry(entry.command, entry.workdir, entry.name, _GITHUB_MIN_MINUTES, 0, entry.reason)
@@ -235,7 +244,7 @@ jobs:
         with:
           python-version: "3.12"
       - run: pip install ematix-nb
-      - run: {_yaml(_github_text(shlex.join(entry.call)))}
+      - run: {_yaml(_github_text(shlex.join(entry.call(_GITHUB_LATE_SECONDS))))}
 {place}        # env:
         #   EMATIX_FLOW_DSN_WAREHOUSE: ${{{{ secrets.EMATIX_FLOW_DSN_WAREHOUSE }}}}
 """
@@ -249,8 +258,10 @@ EMITTERS: dict[str, Callable[[_Entry], str]] = {
     "github-actions": _github_actions,
 }
 
+_NEEDS_ABSOLUTE = ("cron", "systemd", "k8s")
 
-# -- quoting ------------------------------------------------------------------------------------------------------------
+
+# -- quoting -----------------------------------------------------------------------------------------------------------
 
 
 def _check_line(what: str, text: str) -> None:
@@ -263,7 +274,9 @@ def _check_line(what: str, text: str) -> None:
 def _cron_minutes(step: int, phase: int) -> str:
     if step == 1:
         return "*"
-    return f"*/{step}" if phase == 0 and step < _STEPS[0] else ",".join(str(minute) for minute in range(phase, 60, step))
+    if phase == 0 and step < _STEPS[0]:
+        return f"*/{step}"
+    return ",".join(str(minute) for minute in range(phase, 60, step))
 
 
 def _minute_list(step: int, phase: int) -> str:

@@ -6,6 +6,7 @@ The walk shares no code with the package.
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import random
 import zoneinfo
 from zoneinfo import ZoneInfo
@@ -14,7 +15,7 @@ import pytest
 
 from ematix_nb.schedule.cron import next_fire, parse_schedule, slots_between
 
-UTC = dt.timezone.utc
+UTC = dt.UTC
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=UTC)
 DAY = 1440
 
@@ -43,35 +44,35 @@ def wall_clock(zone: str, start: int, stop: int) -> list[int]:
         return seconds // 60
 
     walls: list[int] = []
+    last = offset(start)
     for hour in range(start, stop, 60):
         end = min(hour + 60, stop)
-        first = offset(hour)
-        if first == offset(end):
+        first, last = last, offset(end)
+        if first == last:
             walls.extend(range(hour + first, end + first))
         else:
             walls.extend(minute + offset(minute) for minute in range(hour, end))
     return walls
 
 
-def fixed(walls: list[int], start: int, hour: int, minute: int) -> list[int]:
-    """The UTC minutes of a daily job: the first at which the highest wall clock so far reaches the time of a day.
+def fixed(walls: list[int], start: int, targets: set[int]) -> dict[int, list[int]]:
+    """For each minute of the day, when a daily job at it fires: as the highest wall clock so far first reaches it.
 
     In a gap the clock jumps past the time: that minute fires. In an overlap it was reached before: nothing fires.
     """
-    target = hour * 60 + minute
     highest = walls[0]
-    fires = []
-    for index in range(1, len(walls)):
-        wall = walls[index]
+    fires: dict[int, list[int]] = {target: [] for target in targets}
+    for index, wall in enumerate(walls):
         if wall == highest + 1:
             highest = wall
-            if wall % DAY == target:
-                fires.append(start + index)
+            if wall % DAY in targets:
+                fires[wall % DAY].append(start + index)
         elif wall > highest:
             dates = {walls[index - 1] // DAY, wall // DAY}
-            reached = [skipped for skipped in range(highest + 1, wall + 1) if skipped % DAY == target]
-            if any(skipped // DAY in dates for skipped in reached):
-                fires.append(start + index)
+            for target in targets:
+                reached = [skipped for skipped in range(highest + 1, wall + 1) if skipped % DAY == target]
+                if any(skipped // DAY in dates for skipped in reached):
+                    fires[target].append(start + index)
             highest = wall
     return fires
 
@@ -84,16 +85,51 @@ def passing(walls: list[int], start: int, hours: set[int], minutes: set[int]) ->
 
 def changes(walls: list[int]) -> list[int]:
     """Indexes at which the wall clock does not move on by one minute."""
-    return [index for index in range(1, len(walls)) if walls[index] != walls[index - 1] + 1]
+    return [index for index, (before, wall) in enumerate(itertools.pairwise(walls), 1) if wall != before + 1]
 
-ZONES = (
-    "Africa/Cairo America/Asuncion America/Havana America/New_York America/Nuuk America/Santiago America/St_Johns "
-    "Antarctica/Troll Asia/Beirut Asia/Gaza Asia/Jerusalem Asia/Kathmandu Asia/Kolkata Asia/Tehran Asia/Tokyo "
-    "Atlantic/Azores Australia/Adelaide Australia/Lord_Howe Australia/Sydney Europe/Berlin Europe/Chisinau "
-    "Europe/Dublin Europe/London Pacific/Apia Pacific/Auckland Pacific/Chatham Pacific/Easter Pacific/Fiji "
-    "Pacific/Norfolk UTC Africa/Casablanca America/Sao_Paulo America/Caracas Asia/Pyongyang Asia/Amman Asia/Dhaka "
-    "Europe/Istanbul Europe/Volgograd Africa/Khartoum America/Tijuana"
-).split()
+
+ZONES = [
+    "Africa/Cairo",
+    "America/Asuncion",
+    "America/Havana",
+    "America/New_York",
+    "America/Nuuk",
+    "America/Santiago",
+    "America/St_Johns",
+    "Antarctica/Troll",
+    "Asia/Beirut",
+    "Asia/Gaza",
+    "Asia/Jerusalem",
+    "Asia/Kathmandu",
+    "Asia/Kolkata",
+    "Asia/Tehran",
+    "Asia/Tokyo",
+    "Atlantic/Azores",
+    "Australia/Adelaide",
+    "Australia/Lord_Howe",
+    "Australia/Sydney",
+    "Europe/Berlin",
+    "Europe/Chisinau",
+    "Europe/Dublin",
+    "Europe/London",
+    "Pacific/Apia",
+    "Pacific/Auckland",
+    "Pacific/Chatham",
+    "Pacific/Easter",
+    "Pacific/Fiji",
+    "Pacific/Norfolk",
+    "UTC",
+    "Africa/Casablanca",
+    "America/Sao_Paulo",
+    "America/Caracas",
+    "Asia/Pyongyang",
+    "Asia/Amman",
+    "Asia/Dhaka",
+    "Europe/Istanbul",
+    "Europe/Volgograd",
+    "Africa/Khartoum",
+    "America/Tijuana",
+]
 PAIRS = [(zone, year) for zone in ZONES for year in (2016, 2026)]
 ODD = [("Pacific/Apia", 2011), ("Pacific/Kwajalein", 1993), ("America/Toronto", 1919), ("Asia/Kathmandu", 1986)]
 
@@ -116,34 +152,35 @@ def year_of(zone: str, year: int) -> tuple[list[int], int, int]:
 def check_year(zone: str, year: int) -> None:
     walls, start, stop = year_of(zone, year)
     jumps = changes(walls)
-    target = walls[jumps[year % len(jumps)]] if jumps else walls[90]
-    for shift in (0, -20, -70):  # a time at, shortly before and an hour before where a jump lands
-        hour, minute = divmod((target + shift) % 1440, 60)
-        assert slots(f"{minute} {hour} * * *", zone, start, stop) == fixed(walls, start, hour, minute), (hour, minute)
-    expected = passing(walls, start, set(range(0, 24, 3)), {17, 47})
-    assert slots("17/30 */3 * * *", zone, start, stop) == [one for one in expected if one > start]
+    landing = walls[jumps[year % len(jumps)]] if jumps else walls[90]
+    # at, shortly before and an hour before the time of day where a jump lands
+    targets = {(landing + shift) % DAY for shift in (0, -20, -70)}
+    for target, expected in fixed(walls, start, targets).items():
+        hour, minute = divmod(target, 60)
+        assert slots(f"{minute} {hour} * * *", zone, start, stop) == expected, (hour, minute)
+    expected = passing(walls, start, {0, 6, 12, 18}, {17})
+    assert slots("17 */6 * * *", zone, start, stop) == [one for one in expected if one > start]
     for jump in jumps:
         check_near(walls, start, jump, zone)
 
 
 def check_near(walls: list[int], start: int, jump: int, zone: str) -> None:
-    """Dense schedules in the three days around one change, started at odd moments of it."""
-    low, high = max(jump - 2160, 0), min(jump + 2160, len(walls))
+    """Dense schedules in the day around one change, and the next slot seen from odd moments of it."""
+    low, high = max(jump - 900, 0), min(jump + 900, len(walls))
     near = walls[low:high]
-    every = {"*/7 * * * *": set(range(24)), "*/7 0-3 * * *": {0, 1, 2, 3}, "*/7 1/2 * * *": set(range(1, 24, 2))}
-    for text, hours in every.items():
-        expected = passing(near, start + low, hours, set(range(0, 60, 7)))
+    hour, minute = divmod(walls[jump] % DAY, 60)
+    every = {"*/7 * * * *": set(range(24)), "*/14 0-3 * * *": {0, 1, 2, 3}, "5-59/7 1/2 * * *": set(range(1, 24, 2))}
+    minutes = ({*range(0, 60, 7)}, {*range(0, 60, 14)}, {*range(5, 60, 7)})
+    fires = {text: passing(near, start + low, every[text], ones) for text, ones in zip(every, minutes, strict=True)}
+    for text, expected in fires.items():
         assert slots(text, zone, start + low, start + high) == [one for one in expected if one > start + low], text
-        for begin in range(jump - 130, jump + 130, 13):
-            after = next_fire(parse_schedule(text, zone), moment(start + begin))
-            first = next((one for one in expected if one > start + begin), None)
-            assert first is None or (after is not None and minute_number(after) == first), (text, begin)
-    hour, minute = divmod(walls[jump] % 1440, 60)
-    daily = fixed(near, start + low, hour, minute)
-    for begin in range(max(jump - 130, 0), jump + 130, 13):
-        after = next_fire(parse_schedule(f"{minute} {hour} * * *", zone), moment(start + begin))
-        first = next((one for one in daily if one > start + begin), None)
-        assert first is None or (after is not None and minute_number(after) == first), begin
+    fires[f"{minute} {hour} * * *"] = fixed(near, start + low, {hour * 60 + minute})[hour * 60 + minute]
+    for text, expected in fires.items():
+        schedule = parse_schedule(text, zone)
+        for begin in range(max(start + jump - 130, start + low), start + jump + 130, 26):
+            found = next_fire(schedule, moment(begin))
+            following = [one for one in expected if one > begin]
+            assert not following or (found is not None and minute_number(found) == following[0]), (text, begin)
 
 
 @pytest.mark.parametrize(("zone", "year"), [*PAIRS, *ODD])
