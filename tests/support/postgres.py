@@ -43,8 +43,8 @@ SETTINGS = {
     "timezone": "UTC",
 }
 
-# The shell ends the server when its standard input closes, which also happens when this process is killed; then nobody else
-# is left to remove the folder.
+# The shell ends the server when its standard input closes, which also happens when this process is killed; then nobody
+# else is left to remove the folder.
 SUPERVISOR = """\
 folder="$1"; shift
 "$@" </dev/null & server=$!
