@@ -215,8 +215,8 @@ class ObjectStoreS3Connection(_S3Connection, _FileOptions):
     required: ClassVar[tuple[str, ...]] = ("bucket", "format")
 
     def _check(self) -> None:
-        _S3Connection._check(self)
-        _FileOptions._check(self)
+        _S3Connection._check(self)  # noqa: SLF001 - both parents check their own part
+        _FileOptions._check(self)  # noqa: SLF001
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

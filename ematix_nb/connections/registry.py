@@ -151,7 +151,7 @@ def _are_two_files(first: str, second: str) -> bool:
 
 def _caller() -> tuple[str, int]:
     """File and line of the first frame outside this package."""
-    frame = sys._getframe(1)
+    frame = sys._getframe(1)  # noqa: SLF001 - inspect.stack() reads every source file
     while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] == _PACKAGE:
         frame = frame.f_back
     file = frame.f_code.co_filename

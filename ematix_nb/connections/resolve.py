@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 from ematix_nb.errors import ConfigError, FlowError, UnknownNameError, did_you_mean
 
-from .base import Connection
 from .profiles import active_profile, settings_files
 from .registry import Registered, registered, registered_connections
 from .secret import redact, reveal
@@ -30,6 +29,8 @@ from .url import connection_from_settings, connection_from_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from .base import Connection
 
 DSN_VARIABLE = "EMATIX_FLOW_DSN"
 

@@ -8,7 +8,7 @@ formats, serialises or pickles a secret gets the mask without knowing it.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NoReturn, SupportsIndex
+from typing import TYPE_CHECKING, NoReturn, Self, SupportsIndex
 
 from ematix_nb.errors import ConfigError
 
@@ -60,7 +60,7 @@ class Secret(str):
     __slots__ = ("_text",)
     _text: str | None
 
-    def __new__(cls, text: str, shown: str = MASK) -> Secret:
+    def __new__(cls, text: str, shown: str = MASK) -> Self:
         """Hide ``text`` and remember it for `redact`."""
         plain = text.reveal() if isinstance(text, Secret) else text
         self = super().__new__(cls, shown)
@@ -201,7 +201,7 @@ def _by_value() -> re.Pattern[str] | None:
     global _compiled  # noqa: PLW0603 - a cache of the set above
     size, pattern = _compiled
     if size != len(_known):
-        texts = sorted(tuple(_known), key=len, reverse=True)
+        texts = sorted(_known.copy(), key=len, reverse=True)
         forms = [re.escape(t) if len(t) >= _SHORT else rf"(?<!\w){re.escape(t)}(?!\w)" for t in texts]
         pattern = re.compile("|".join(forms))
         _compiled = (len(texts), pattern)

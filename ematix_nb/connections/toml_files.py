@@ -61,7 +61,7 @@ class Entry:
         """The same error with the file, line and column of the setting it talks about."""
         if error.where:
             return error
-        named = [k for k in self.settings if f"`{k}`" in error.what or re.search(rf"\.{re.escape(k)}\b", error.what)]
+        named = [key for key in self.settings if _speaks_of(error.what, key)]
         place = self.file.place_of(self.table, named[0] if named else "")
         return type(error)(error.what, error.hint, place)
 
@@ -285,6 +285,10 @@ def holds_secret(key: str, value: object) -> bool:
     if is_secret_setting(key):
         return not is_reference(value)
     return redact_url(value) != value
+
+
+def _speaks_of(what: str, key: str) -> bool:
+    return f"`{key}`" in what or f"unknown {key} `" in what or re.search(rf"\.{re.escape(key)}\b", what) is not None
 
 
 def _find(text: str, table: str, key: str) -> tuple[int, int]:

@@ -99,7 +99,10 @@ def _scheme(url: str, where: str, *, literal: bool) -> str:
     """The scheme of a URL; asks the environment only when a variable holds it."""
     scheme, separator, _ = url.partition("://")
     if not literal and (not separator or "${" in scheme):
-        url = fill_url(url, where)
+        try:
+            url = fill_url(url, where)
+        except ConfigError as error:
+            raise ConfigError(error.what, hint=f"{error.hint}; with `kind = ...` it is needed at use only") from None
         scheme, separator, _ = url.partition("://")
     scheme = scheme.lower()
     if not separator:
