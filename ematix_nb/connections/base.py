@@ -24,7 +24,7 @@ _TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no"
 _TYPE_WORDS = {"str": "text", "int": "a whole number", "bool": "true or false", "tuple[str, ...]": "a list of texts"}
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Connection:
     """A name and a description of a system; never an open socket.
 
@@ -191,6 +191,18 @@ class Connection:
             value = getattr(self, setting)
             if isinstance(value, str):
                 yield setting, value
+
+    def _values(self) -> tuple[object, ...]:
+        return (self.name, *(getattr(self, setting) for setting in setting_types(type(self))))
+
+    # Written once here: a method that dataclasses generates for each of the kinds costs start-up time.
+    def __eq__(self, other: object) -> bool:
+        """Equal to a connection of the same kind, name and settings, secrets included."""
+        return isinstance(other, Connection) and type(other) is type(self) and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        """A hash that fits the equality and tells nothing of a secret."""
+        return hash((self.kind, self._values()))
 
     def __repr__(self) -> str:
         """The constructor call, secrets masked."""

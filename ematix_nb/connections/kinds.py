@@ -23,7 +23,7 @@ PARQUET_COMPRESSIONS = ("zstd", "snappy", "gzip", "lz4", "brotli", "uncompressed
 PAYLOAD_FORMATS = ("json", "raw_bytes", "avro", "protobuf")
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class _ServerConnection(Connection):
     """A database server: either ``url``, or the parts of one."""
 
@@ -56,7 +56,7 @@ class _ServerConnection(Connection):
         _check_range(self, "connect_timeout", 0, None)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class PostgresConnection(_ServerConnection):
     """A PostgreSQL database.
 
@@ -74,7 +74,7 @@ class PostgresConnection(_ServerConnection):
     read_only: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class MySQLConnection(_ServerConnection):
     """A MySQL or MariaDB database."""
 
@@ -84,7 +84,7 @@ class MySQLConnection(_ServerConnection):
     read_only: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class SQLiteConnection(Connection):
     """A SQLite file, or ``:memory:``."""
 
@@ -100,7 +100,7 @@ class SQLiteConnection(Connection):
         _check_range(self, "busy_timeout_ms", 0, None)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class DuckDBConnection(Connection):
     """A DuckDB file, or ``:memory:``."""
 
@@ -111,7 +111,7 @@ class DuckDBConnection(Connection):
     read_only: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class DeltaLocalConnection(Connection):
     """Delta tables below a local folder."""
 
@@ -121,7 +121,7 @@ class DeltaLocalConnection(Connection):
     path: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class _S3Connection(Connection):
     """A bucket; without keys the machine's own credentials are used."""
 
@@ -146,14 +146,14 @@ class _S3Connection(Connection):
             raise DeclarationError(what, hint="give both keys, or none to use the machine's own credentials")
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class DeltaS3Connection(_S3Connection):
     """Delta tables in a bucket."""
 
     kind: ClassVar[str] = "delta_s3"
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class _FileOptions(Connection):
     """How files are written and read; an option of another format than the declared one is refused."""
 
@@ -197,7 +197,7 @@ class _FileOptions(Connection):
             raise DeclarationError(what, hint="choose two different ones")
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class ObjectStoreLocalConnection(_FileOptions):
     """Files below a local folder."""
 
@@ -207,7 +207,7 @@ class ObjectStoreLocalConnection(_FileOptions):
     path: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class ObjectStoreS3Connection(_S3Connection, _FileOptions):
     """Files in a bucket."""
 
@@ -219,7 +219,7 @@ class ObjectStoreS3Connection(_S3Connection, _FileOptions):
         _FileOptions._check(self)  # noqa: SLF001
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class SchemaRegistryConnection(Connection):
     """A schema registry for Avro and Protobuf."""
 
@@ -235,7 +235,7 @@ class SchemaRegistryConnection(Connection):
             check_server_url(reveal(self.url), self._where("url"), ("http", "https"), database=False)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class KafkaConnection(Connection):
     """A Kafka cluster."""
 
@@ -276,7 +276,7 @@ class KafkaConnection(Connection):
             raise DeclarationError(what, hint="choose one way to log in")
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class RabbitMQConnection(Connection):
     """A RabbitMQ broker."""
 
@@ -291,7 +291,7 @@ class RabbitMQConnection(Connection):
             check_server_url(reveal(self.amqp_url), self._where("amqp_url"), ("amqp", "amqps"), database=False)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class PubSubConnection(Connection):
     """Google Cloud Pub/Sub."""
 
@@ -303,7 +303,7 @@ class PubSubConnection(Connection):
     anonymous_auth: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class KinesisConnection(Connection):
     """An AWS Kinesis stream."""
 

@@ -76,7 +76,7 @@ def test_byte_order_mark_and_windows_lines_are_fine(places: Places, raw: bytes) 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
 def test_utf16_is_named(places: Places, encoding: str) -> None:
     places.project.write_bytes("[connections.d]\n".encode(encoding))
-    with pytest.raises(ConfigError, match="is encoded as UTF-16, expected UTF-8\nhint: save it as UTF-8|UTF-16"):
+    with pytest.raises(ConfigError, match="is encoded as UTF-16, expected UTF-8"):
         get_connection("d")
 
 

@@ -83,5 +83,5 @@ def test_a_broken_file_is_not_overwritten(places: Places) -> None:
 def test_importing_connections_is_cheap() -> None:
     heavy = ["tomlkit", "tempfile", "pyarrow", "duckdb", "psycopg", "sqlglot", "pandas", "polars", "IPython", "rich"]
     code = f"import sys, ematix_nb.connections; print([m for m in {heavy!r} if m in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"
