@@ -55,7 +55,7 @@ def split_url(url: str, where: str) -> UrlParts:
     userinfo, _, hosts = authority.rpartition("@")
     user, colon, password = userinfo.partition(":")
     remember(password)
-    host, port = _host_and_port(hosts, where)
+    host, port = _host_and_port(hosts, where, show="@" in authority)
     return UrlParts(
         scheme=match["scheme"].lower(),
         user=unquote(user),
@@ -96,20 +96,22 @@ def _ends_in_port(authority: str) -> bool:
     return authority.rpartition(":")[2].isdigit()
 
 
-def _host_and_port(hosts: str, where: str) -> tuple[str, int | None]:
+def _host_and_port(hosts: str, where: str, *, show: bool) -> tuple[str, int | None]:
+    """Host and port; without an ``@`` a wrong port may be a password, and is not shown."""
     if hosts.startswith("["):
         host, _, tail = hosts.partition("]")
         host, port_text = host + "]", tail.removeprefix(":")
     elif "," in hosts:
         for one in hosts.split(","):
-            _host_and_port(one, where)
+            _host_and_port(one, where, show=show)
         return hosts, None
     else:
         host, _, port_text = hosts.partition(":")
     if not port_text:
         return host, None
     if not (port_text.isascii() and port_text.isdigit()) or not 0 < int(port_text[:9]) <= MAX_PORT:
-        what = f"the port in {where} is `{_short(redact(port_text))}`, expected a number from 1 to {MAX_PORT}"
+        shown = _short(redact(port_text)) if show else "***"
+        what = f"the port in {where} is `{shown}`, expected a number from 1 to {MAX_PORT}"
         raise ConfigError(what, hint="the port stands after the host: scheme://user@host:5432/database")
     return host, int(port_text)
 

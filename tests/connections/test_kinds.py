@@ -203,6 +203,7 @@ def test_connection_from_url(url: str, expected: dict[str, object]) -> None:
         ("postgres://u@/d", "connections.c.url names no host"),
         ("postgres://u@h:x/d", "the port in connections.c.url is `x`, expected a number from 1 to 65535"),
         ("postgres://u@h:99999/d", "is `99999`, expected a number from 1 to 65535"),
+        ("postgres://u:hunter/d", "the port in connections.c.url is `***`"),
         ("postgres://u@h1:1,h2:y/d", "is `y`, expected a number"),
         ("postgrse://u@h/d", "unknown scheme `postgrse`\nhint: did you mean `postgres`?"),
         ("zzz://u@h/d", "unknown scheme `zzz`\nhint: known schemes: amqp"),

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -200,8 +200,9 @@ def test_the_decorator() -> None:
         kind = "postgres"
         url = "${WAREHOUSE_DSN}"
 
-    found: object = resolve("warehouse")
-    assert found is warehouse
+    declared: Any = warehouse
+    found = resolve("warehouse")
+    assert found is declared
     assert type(found) is PostgresConnection
     assert repr(found) == "PostgresConnection(name='warehouse', url='${WAREHOUSE_DSN}')"
 
