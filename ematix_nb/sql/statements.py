@@ -49,16 +49,15 @@ class LoadStatements:
     compare_columns: tuple[str, ...] = ()
     now: dt.datetime | None = None
     event_column: str | None = None
-    event_in_target: bool = True
-    """Whether the event time column is also a column of the target."""
+    hidden: frozenset[str] = frozenset()
+    """Staged columns that the target does not have (event time, watermark, order)."""
 
     # -- names ------------------------------------------------------------------------------------------------
 
     @property
     def names(self) -> tuple[str, ...]:
         """Data columns that the target has."""
-        skip = self.event_column if self.event_column and not self.event_in_target else None
-        return tuple(column.name for column in self.columns if column.name != skip)
+        return tuple(column.name for column in self.columns if column.name not in self.hidden)
 
     def column(self, name: str) -> Column:
         """A data column by name."""
@@ -310,7 +309,7 @@ class LoadStatements:
     # scd2 with event times: the chain of each touched key is worked out anew from its old and staged versions
 
     def chain_columns(self) -> tuple[Column, ...]:
-        """Columns of the working table: key, begin, known end, hash, whether it is staged, its place."""
+        """Columns of the working table: key, begin, end where a gap follows, hash, whether it is staged, its place."""
         def stored(column: Column) -> Column:
             return Column(column.name, self.dialect.store(column.type).type)
 
@@ -344,8 +343,14 @@ class LoadStatements:
         """
         quote, chain = self.dialect.quote, self.dialect.table(CHAIN)
         touched = f"EXISTS (SELECT 1 FROM {self._stage} AS s WHERE {self._same_key('s', 't')})"
+        key_match = " AND ".join(f"x.{quote(key)} = t.{quote(key)}" for key in self.keys)
+        # an end at which the next version begins is no gap: it moves with the chain
+        gap = (
+            f"CASE WHEN EXISTS (SELECT 1 FROM {self._target} AS x WHERE {key_match}"
+            f" AND x.{quote(VALID_FROM)} = t.{quote(VALID_TO)}) THEN {self._null_time} ELSE t.{quote(VALID_TO)} END"
+        )
         old = (
-            f"INSERT INTO {chain} SELECT {self._key_list('t')}, t.{quote(VALID_FROM)}, t.{quote(VALID_TO)},"
+            f"INSERT INTO {chain} SELECT {self._key_list('t')}, t.{quote(VALID_FROM)}, {gap},"
             f" {self._hash('t')}, {self._false} FROM {self._target} AS t WHERE {touched}"
         )
         new = (

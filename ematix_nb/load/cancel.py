@@ -1,0 +1,64 @@
+"""Asking a run to stop: a flag that is checked at every batch, and hooks that stop what blocks longer."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from ematix_nb.errors import CancelledError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class CancelToken:
+    """One request to stop; may be given from any thread, any number of times.
+
+    Example:
+        >>> token = CancelToken()
+        >>> token.check()
+        >>> token.cancel()
+        >>> token.cancelled
+        True
+    """
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._hooks: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody asked to stop."""
+        return self._event.is_set()
+
+    def cancel(self) -> None:
+        """Ask to stop and interrupt what is running now."""
+        self._event.set()
+        with self._lock:
+            hooks = list(self._hooks)
+        for hook in hooks:
+            hook()
+
+    def on_cancel(self, hook: Callable[[], None]) -> None:
+        """Call ``hook`` when asked to stop (at once when that was already)."""
+        with self._lock:
+            self._hooks.append(hook)
+        if self.cancelled:
+            hook()
+
+    def remove(self, hook: Callable[[], None]) -> None:
+        """Forget a hook, before what it interrupts is closed."""
+        with self._lock:
+            if hook in self._hooks:
+                self._hooks.remove(hook)
+
+    def check(self) -> None:
+        """Raise when somebody asked to stop.
+
+        Raises:
+            CancelledError: Always the same words, so that a history row can be told from a failure.
+        """
+        if self.cancelled:
+            message = "the run was cancelled; nothing was written"
+            raise CancelledError(message)

@@ -1,0 +1,31 @@
+"""What one run carries around: its id and time, who listens, and the request to stop."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from dataclasses import dataclass, field
+
+from ematix_nb.clock import SYSTEM_CLOCK, Clock
+from ematix_nb.events import SILENT, Listener
+from ematix_nb.load.cancel import CancelToken
+
+
+@dataclass
+class RunContext:
+    """One run of one target."""
+
+    run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    clock: Clock = SYSTEM_CLOCK
+    listener: Listener = SILENT
+    token: CancelToken = field(default_factory=CancelToken)
+    trigger: str = "manual"
+    slot: dt.datetime | None = None
+    """The scheduled time that fired the run."""
+    full_refresh: bool = False
+    """Read everything, whatever the watermark says."""
+    dry: bool = False
+    """Execute and roll back."""
+
+    def __post_init__(self) -> None:
+        self.started = self.clock.now()

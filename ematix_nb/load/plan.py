@@ -1,0 +1,135 @@
+"""A load plan: everything that a run is going to do to one target now, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ematix_nb.backends.base import Verdict
+
+if TYPE_CHECKING:
+    from ematix_nb.declare.data_types import DataType
+    from ematix_nb.declare.spec import Column, TableRef
+
+INSERT_SELECT = "insert-select"
+COPY_THROUGH = "copy-through"
+ARROW = "arrow"
+
+
+@dataclass(frozen=True)
+class ColumnPlan:
+    """What happens to one column."""
+
+    name: str
+    """In the target."""
+    source: str
+    """In the source query; empty for the engine's own columns."""
+    source_type: DataType | None
+    target_type: DataType
+    verdict: Verdict = Verdict.EXACT
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class SchemaChange:
+    """A change of the target's schema, applied in the run's own transaction."""
+
+    text: str
+    """For people: ``create table analytics.orders``."""
+    sql: str
+    """Empty for targets without SQL."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """What an incremental run reads."""
+
+    column: str
+    stored: str
+    """The watermark in the target; empty on the first run."""
+    lower: str
+    """Rows below it are not read; empty on the first run. Includes the overlap."""
+    overlap: str
+    """How far before the watermark, for people: ``10 minutes``."""
+
+
+@dataclass(frozen=True)
+class LoadPlan:
+    """Everything that a run is going to do to one target."""
+
+    pipeline: str
+    state_name: str
+    """The name under which the target keeps the state: the pipeline's, or ``pipeline::schema.table``."""
+    fingerprint: str
+    mode: str
+    source: str
+    """Connection name of the source."""
+    target: str
+    """``connection:table``."""
+    ref: TableRef
+    source_sql: str
+    """The SELECT that is read: the user's, with normalizers, renames, transforms and watermark window around it."""
+    source_columns: tuple[Column, ...]
+    columns: tuple[ColumnPlan, ...]
+    data: tuple[Column, ...]
+    """The data columns with the types in which they are written."""
+    keys: tuple[str, ...]
+    keys_reason: str
+    update_columns: tuple[str, ...]
+    compare_columns: tuple[str, ...]
+    route: str
+    route_reason: str
+    staged: bool
+    """Rows go to a temporary table first; otherwise straight into the target."""
+    schema_changes: tuple[SchemaChange, ...] = ()
+    statements: tuple[str, ...] = ()
+    """The statements after staging, in order, with the run's own time and id as shown in a preview."""
+    window: Window | None = None
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    target_exists: bool = True
+    meta: tuple[str, ...] = field(default=())
+    """Which of the engine's columns the target gets."""
+    hidden: frozenset[str] = frozenset()
+    """Columns that are read and staged but that the target does not have."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON for ``--format json``."""
+        return {
+            "pipeline": self.pipeline,
+            "fingerprint": self.fingerprint,
+            "mode": self.mode,
+            "source": self.source,
+            "target": self.target,
+            "source_sql": self.source_sql,
+            "columns": [
+                {
+                    "name": column.name,
+                    "source": column.source,
+                    "source_type": str(column.source_type) if column.source_type else None,
+                    "target_type": str(column.target_type),
+                    "verdict": column.verdict.value,
+                    "reason": column.reason,
+                }
+                for column in self.columns
+            ],
+            "keys": list(self.keys),
+            "keys_reason": self.keys_reason,
+            "compare_columns": list(self.compare_columns),
+            "update_columns": list(self.update_columns),
+            "route": self.route,
+            "route_reason": self.route_reason,
+            "schema_changes": [change.text for change in self.schema_changes],
+            "schema_sql": [change.sql for change in self.schema_changes if change.sql],
+            "statements": list(self.statements),
+            "watermark": {
+                "column": self.window.column,
+                "stored": self.window.stored,
+                "lower": self.window.lower,
+                "overlap": self.window.overlap,
+            }
+            if self.window
+            else None,
+            "warnings": list(self.warnings),
+            "notes": list(self.notes),
+        }

@@ -1,0 +1,400 @@
+"""From a declaration, an open source and an open SQL target to a plan."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ematix_nb.backends.base import Verdict
+from ematix_nb.declare.address import parse_table_name
+from ematix_nb.declare.fingerprint import fingerprint
+from ematix_nb.declare.pipelines import resolve_keys
+from ematix_nb.declare.spec import SCD2_COLUMNS, Column, TableRef
+from ematix_nb.errors import DataError, DeclarationError, SqlError, did_you_mean
+from ematix_nb.load import window as windows
+from ematix_nb.load.conversions import Conversion, conversion
+from ematix_nb.load.plan import ARROW, COPY_THROUGH, INSERT_SELECT, ColumnPlan, LoadPlan
+from ematix_nb.load.schema import SchemaPlan, engine_columns, plan_schema
+from ematix_nb.sql.check import check_select
+from ematix_nb.sql.source_query import build_source_query
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ematix_nb.backends.base import Stored, TableInfo
+    from ematix_nb.declare.data_types import DataType
+    from ematix_nb.declare.spec import PipelineSpec, TargetSpec
+    from ematix_nb.load.plan import Window
+    from ematix_nb.load.source import OpenSource
+    from ematix_nb.state.model import Watermark
+
+MAKES_A_VALUE = ("derive", "default", "not_null_or")
+KEYED = ("merge", "scd2")
+
+
+@dataclass(frozen=True)
+class TargetSide:
+    """What the planner has to know of a target."""
+
+    connection: str
+    ref: TableRef
+    info: TableInfo | None
+    capabilities: Any
+    dialect: Any
+    """Has ``store``; of SQL targets everything else too."""
+    identity: str
+    backend: str
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What is read: the wrapped query, its columns, and which of them only serve the load."""
+
+    sql: str
+    columns: tuple[Column, ...]
+    """As the source describes them; names are those of the target."""
+    declared: dict[str, Column]
+    hidden: frozenset[str]
+    window: Window | None
+    window_type: DataType | None
+    notes: tuple[str, ...]
+
+
+def target_ref(target: TargetSpec) -> TableRef:
+    """The name of a target's table (for file targets: its folder)."""
+    return target.table.ref if target.table is not None else parse_table_name(target.thing)
+
+
+def state_name(spec: PipelineSpec, ref: TableRef) -> str:
+    """The name under which a target keeps the state of a pipeline."""
+    return spec.name if len(spec.targets) == 1 else f"{spec.name}::{ref}"
+
+
+def make_plan(
+    spec: PipelineSpec,
+    target: TargetSpec,
+    source: OpenSource,
+    side: TargetSide,
+    stored: Watermark | None,
+    *,
+    full_refresh: bool = False,
+) -> LoadPlan:
+    """Plan one load. Reads catalogues and describes the query; reads no rows and writes nothing.
+
+    Raises:
+        UsageError: When the declaration does not fit the query.
+        SchemaDriftError: When the target does not fit the declaration.
+        DataError: When a column would lose values.
+    """
+    _check_mode(target.mode, side)
+    reading = _reading(spec, target, source, None if full_refresh else stored)
+    keys, keys_reason = _keys(target, reading, side.info)
+    wanted, verdicts = _stored_columns(spec, reading, side)
+    schema = _schema(spec, target, side, wanted, keys)
+    data = _with_hidden(schema.data, reading, side)
+    columns = _column_plans(spec, reading, data, verdicts)
+    update, compare = _value_columns(target, schema, keys)
+    route, reason, staged = _route(spec, target, source, side, reading, data, columns)
+    warnings = (*schema.warnings, *_lossy_warnings(columns))
+    return LoadPlan(
+        pipeline=spec.name,
+        state_name=state_name(spec, side.ref),
+        fingerprint=fingerprint(spec),
+        mode=target.mode,
+        source=source.name,
+        target=f"{side.connection}:{side.ref}",
+        ref=side.ref,
+        source_sql=reading.sql,
+        source_columns=reading.columns,
+        columns=columns,
+        data=data,
+        keys=keys,
+        keys_reason=keys_reason,
+        update_columns=update,
+        compare_columns=compare,
+        route=route,
+        route_reason=reason,
+        staged=staged,
+        schema_changes=schema.changes,
+        window=reading.window,
+        warnings=warnings,
+        notes=(*reading.notes, *_promises(side)),
+        target_exists=side.info is not None,
+        meta=schema.meta,
+        hidden=reading.hidden,
+    )
+
+
+def _check_mode(mode: str, side: TargetSide) -> None:
+    if mode not in side.capabilities.modes:
+        can = ", ".join(sorted(side.capabilities.modes))
+        message = f"mode {mode} does not work on `{side.connection}`: this kind of target can {can}"
+        raise DeclarationError(message, "choose another mode or another target")
+
+
+# -- the source ---------------------------------------------------------------------------------------------------
+
+
+def _reading(spec: PipelineSpec, target: TargetSpec, source: OpenSource, stored: Watermark | None) -> _Reading:
+    check_select(source.sql, source.dialect.name)
+    available = source.session.describe(source.sql)
+    names = tuple(column.name for column in available)
+    _check_names(names)
+    types = {column.name: column.type for column in available}
+    declared = _declared(target, names)
+    helpers = _helper_columns(spec, target, names, declared)
+    notes = _ignored(names, declared, helpers, target)
+    kind = types.get(spec.watermark_column) if spec.incremental and spec.watermark_column else None
+    window = None
+    sql = source.sql
+    if kind is not None and spec.watermark_column:
+        window = windows.make_window(spec.watermark_column, kind, stored, spec.overlap)
+        sql = windows.filtered(source.dialect, sql, window, kind)
+    chosen = (*declared.values(), *(Column(name, types[name]) for name in helpers)) if declared else None
+    wrapped = build_source_query(
+        source.dialect.name,
+        source.dialect,
+        sql,
+        columns=chosen,
+        column_map=target.column_map,
+        transforms_pre=spec.transforms_pre,
+        available=names,
+    )
+    columns = available if wrapped == source.sql else source.session.describe(wrapped)
+    return _Reading(wrapped, tuple(columns), declared, frozenset(helpers), window, kind, notes)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    twice = [name for name in names if names.count(name) > 1] if hasattr(names, "count") else []
+    if twice:
+        message = f"the query has two columns named `{twice[0]}`"
+        raise SqlError(message, "give one of them another name with AS")
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.lower(), name)
+        if other != name:
+            message = f"columns `{other}` and `{name}` differ only by case"
+            raise SqlError(message, "give one of them another name with AS")
+        if name in ("", "?column?"):
+            message = "a column of the query has no name"
+            raise SqlError(message, "name it with AS")
+
+
+def _declared(target: TargetSpec, names: Sequence[str]) -> dict[str, Column]:
+    """The declared columns that the source gives; empty when the target's columns are inferred."""
+    if target.table is None:
+        return {}
+    renamed = dict(target.column_map)
+    found = {}
+    for column in target.table.columns:
+        made = any(step.name in MAKES_A_VALUE for step in column.normalizers)
+        if renamed.get(column.name, column.name) in names or made:
+            found[column.name] = column
+        elif not column.nullable:
+            message = f"column `{column.name}` of `{target.table.ref}` is NOT NULL and the query does not select it"
+            hint = did_you_mean(column.name, names) or f"select `{column.name}`, or declare it nullable"
+            raise SqlError(message, hint)
+    if not found:
+        message = f"the query selects none of the columns of `{target.table.ref}`"
+        raise SqlError(message, f"the query gives: {', '.join(names)}")
+    return found
+
+
+def _helper_columns(
+    spec: PipelineSpec, target: TargetSpec, names: Sequence[str], declared: dict[str, Column]
+) -> tuple[str, ...]:
+    """Columns that the load needs and that the target does not have."""
+    wanted = {
+        "watermark_column": spec.watermark_column if spec.incremental else None,
+        "event_timestamp_column": target.event_timestamp_column,
+        "dedup_by": spec.policies.dedup_by,
+    }
+    renamed_from = {source: name for name, source in target.column_map}
+    helpers = []
+    for option, name in wanted.items():
+        if name is None:
+            continue
+        if name not in names and name not in dict(target.column_map):
+            message = f"{option} `{name}` is not a column of the query"
+            raise DeclarationError(message, did_you_mean(name, names) or f"the query gives: {', '.join(names)}")
+        if declared and name not in declared and renamed_from.get(name) not in declared and name not in helpers:
+            helpers.append(name)
+    return tuple(helpers)
+
+
+def _ignored(
+    names: Sequence[str], declared: dict[str, Column], helpers: Sequence[str], target: TargetSpec
+) -> tuple[str, ...]:
+    if not declared:
+        return ()
+    used = set(declared) | {source for _, source in target.column_map} | set(helpers)
+    extra = [name for name in names if name not in used]
+    missing = [column.name for column in (target.table.columns if target.table else ()) if column.name not in declared]
+    notes = [f"not loaded, because the table does not declare them: {', '.join(extra)}"] if extra else []
+    if missing:
+        notes.append(f"not selected, so left as they are: {', '.join(missing)}")
+    return tuple(notes)
+
+
+# -- the target ---------------------------------------------------------------------------------------------------
+
+
+def _keys(target: TargetSpec, reading: _Reading, info: TableInfo | None) -> tuple[tuple[str, ...], str]:
+    if target.mode not in KEYED:
+        return (), ""
+    keys, reason, _ = resolve_keys(target)
+    if not keys and info is not None and info.primary_key:
+        keys = tuple(name for name in info.primary_key if name not in SCD2_COLUMNS)
+        reason = "primary key of the existing table"
+    names = [column.name for column in reading.columns]
+    for key in keys:
+        if key not in names:
+            message = f"key `{key}` is not among the columns of the query: {', '.join(names)}"
+            raise DeclarationError(message, did_you_mean(key, names))
+    if not keys:
+        message = f"mode {target.mode} needs keys"
+        raise DeclarationError(message, f"add keys=(...) (--keys {names[0]})")
+    return keys, reason
+
+
+def _stored_columns(
+    spec: PipelineSpec, reading: _Reading, side: TargetSide
+) -> tuple[tuple[Column, ...], dict[str, Stored]]:
+    wanted, verdicts = [], {}
+    for column in reading.columns:
+        if column.name in reading.hidden:
+            continue
+        declared = reading.declared.get(column.name)
+        base = declared or dataclasses.replace(column, nullable=True)
+        stored = side.dialect.store(base.type)
+        if stored.verdict is Verdict.REFUSED:
+            message = f"column `{column.name}` ({base.type}) cannot be stored in `{side.connection}`: {stored.reason}"
+            raise DataError(message, "cast it in the SELECT, or leave it out")
+        verdicts[column.name] = stored
+        wanted.append(dataclasses.replace(base, type=stored.type, normalizers=()))
+    return tuple(wanted), verdicts
+
+
+def _schema(
+    spec: PipelineSpec, target: TargetSpec, side: TargetSide, wanted: Sequence[Column], keys: Sequence[str]
+) -> SchemaPlan:
+    for column in wanted:
+        if target.mode == "scd2" and column.name in SCD2_COLUMNS:
+            message = f"column `{column.name}` is reserved in mode scd2"
+            raise DeclarationError(message, "rename it with column_map")
+    table = target.table
+    return plan_schema(
+        side.dialect,
+        side.ref,
+        wanted,
+        side.info,
+        mode=target.mode,
+        keys=keys,
+        primary_key=table.primary_key if table else (),
+        unique=table.unique_constraints if table else (),
+        on_drift=spec.policies.on_drift,
+    )
+
+
+def _with_hidden(data: Sequence[Column], reading: _Reading, side: TargetSide) -> tuple[Column, ...]:
+    hidden = (
+        Column(column.name, side.dialect.store(column.type).type)
+        for column in reading.columns
+        if column.name in reading.hidden
+    )
+    return (*data, *hidden)
+
+
+def _column_plans(
+    spec: PipelineSpec, reading: _Reading, data: Sequence[Column], verdicts: dict[str, Stored]
+) -> tuple[ColumnPlan, ...]:
+    types = {column.name: column.type for column in reading.columns}
+    plans = []
+    for column in data:
+        change = conversion(types[column.name], column.type)
+        stored = verdicts.get(column.name)
+        if stored is not None and stored.verdict is not Verdict.EXACT and change.verdict is Verdict.EXACT:
+            change = Conversion(stored.verdict, stored.reason)
+        allowed = column.name in spec.policies.allow_lossy
+        if change.verdict is Verdict.REFUSED or (change.verdict is Verdict.LOSSY and not allowed):
+            message = f"column `{column.name}` ({types[column.name]}) does not go into {column.type} unchanged: {change.reason}"
+            hint = "cast it in the SELECT" + (
+                f", or accept it with allow_lossy=['{column.name}']" if change.verdict is Verdict.LOSSY else ""
+            )
+            raise DataError(message, hint)
+        plans.append(
+            ColumnPlan(column.name, column.name, types[column.name], column.type, change.verdict, change.reason)
+        )
+    return tuple(plans)
+
+
+def _lossy_warnings(columns: Sequence[ColumnPlan]) -> tuple[str, ...]:
+    return tuple(
+        f"column `{column.name}` loses {column.reason} (allowed)" for column in columns if column.verdict is Verdict.LOSSY
+    )
+
+
+def _value_columns(
+    target: TargetSpec, schema: SchemaPlan, keys: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Which columns an update writes, and which decide whether a row changed."""
+    others = tuple(column.name for column in schema.data if column.name not in keys)
+    for name in (*target.compare_columns, *target.update_columns):
+        if name not in others:
+            message = f"compare or update column `{name}` is not a loaded column besides the keys"
+            raise DeclarationError(message, did_you_mean(name, others) or f"choose among: {', '.join(others)}")
+    if target.mode == "merge":
+        update = target.update_columns or target.compare_columns and others or others
+        return tuple(update), target.compare_columns
+    if target.mode == "scd2":
+        compare = target.compare_columns or tuple(name for name in others if name != target.event_timestamp_column)
+        if not compare:
+            message = "mode scd2 needs a column besides the keys to compare"
+            raise DeclarationError(message, "add compare_columns=[...]")
+        return (), tuple(compare)
+    return (), ()
+
+
+def _route(
+    spec: PipelineSpec,
+    target: TargetSpec,
+    source: OpenSource,
+    side: TargetSide,
+    reading: _Reading,
+    data: Sequence[Column],
+    columns: Sequence[ColumnPlan],
+) -> tuple[str, str, bool]:
+    """How the rows travel, why, and whether they are staged."""
+    staged = target.mode in KEYED or bool(reading.window and reading.window.lower) or bool(reading.hidden)
+    if not side.capabilities.has_sql:
+        return ARROW, "the target is files", False
+    if source.same_database:
+        if all(_by_itself(column) for column in columns):
+            return INSERT_SELECT, "source and target are one database", staged
+        return ARROW, "one database, but values are checked on the way", True
+    source_capabilities = getattr(source.session, "capabilities", None)
+    passes = side.capabilities.pass_through and source_capabilities is not None and source_capabilities.pass_through
+    if passes and source.dialect.name == side.backend and all(_same_type(column, side) for column in columns):
+        return COPY_THROUGH, "both speak the same binary form and the column types are equal", staged
+    return ARROW, "two systems" if source.dialect.name != side.backend else "column types differ", staged
+
+
+def _by_itself(column: ColumnPlan) -> bool:
+    """Whether the database's own assignment is exact for every value."""
+    return column.verdict in (Verdict.EXACT, Verdict.WIDENED) and not column.reason.startswith("each")
+
+
+def _same_type(column: ColumnPlan, side: TargetSide) -> bool:
+    if column.source_type is None:
+        return False
+    return bool(side.dialect.type_sql(column.source_type) == side.dialect.type_sql(column.target_type))
+
+
+def _promises(side: TargetSide) -> tuple[str, ...]:
+    if side.capabilities.sequences_survive_rollback:
+        return ("a dry run leaves nothing behind, but sequences of the target's identity columns may advance",)
+    return ()
+
+
+__all__ = ["TargetSide", "engine_columns", "make_plan", "state_name", "target_ref"]

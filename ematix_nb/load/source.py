@@ -1,0 +1,155 @@
+"""Opening the source of a pipeline: a query in a system, SQL over files, or a frame that a function returned."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ematix_nb.backends.registry import open_session
+from ematix_nb.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pyarrow as pa
+
+    from ematix_nb.declare.spec import PipelineSpec
+    from ematix_nb.sql.dialect import Dialect
+
+FRAME = "source"
+"""The table name under which a returned frame is read."""
+
+
+@dataclass
+class OpenSource:
+    """A source that is ready to be described and read."""
+
+    session: Any
+    """Has ``describe``, ``read``, ``interrupt``, ``close``."""
+    dialect: Dialect
+    sql: str
+    """The user's SELECT."""
+    name: str
+    """The connection's name, for people."""
+    identity: str = ""
+    """Equal to the target's identity when both are one database; empty for files and frames."""
+    same_database: bool = False
+    """Source and target are one database, so the target's session can read it too."""
+
+    def close(self) -> None:
+        """Close the session."""
+        self.session.close()
+
+
+class ConnectionHandle:
+    """What a pipeline function receives: looks things up before it returns its SELECT.
+
+    It opens the connection at the first question and only reads.
+    """
+
+    def __init__(self, connection: Any, opener: Callable[[], Any]) -> None:
+        self.name: str = connection.name
+        self.kind: str = connection.kind
+        self._opener = opener
+        self._session: Any = None
+
+    def fetch(self, sql: str, params: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a small query as tuples."""
+        return list(self._open().fetch(sql, params))
+
+    def read(self, sql: str) -> pa.Table:
+        """The rows of a query as an Arrow table."""
+        import pyarrow as pa
+
+        from ematix_nb.declare.data_types import to_arrow
+
+        session = self._open()
+        columns = session.describe(sql)
+        schema = pa.schema([pa.field(column.name, to_arrow(column.type)) for column in columns])
+        return pa.Table.from_batches(session.read(sql, columns), schema=schema)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def _open(self) -> Any:
+        if self._session is None:
+            self._session = self._opener()
+        return self._session
+
+    def __repr__(self) -> str:
+        return f"<connection {self.name} ({self.kind})>"
+
+
+def source_query(spec: PipelineSpec, source: Any, target: Any) -> Any:
+    """The SELECT text of a pipeline, or the frame that its function returned.
+
+    ``source`` and ``target`` are resolved connections.
+
+    Raises:
+        DeclarationError: When the function returns something that is neither.
+    """
+    if spec.query.sql is not None:
+        return spec.query.sql
+    if spec.query.source_table is not None:
+        return None
+    function = spec.query.function
+    if function is None:
+        message = f"pipeline `{spec.name}` has no query"
+        raise DeclarationError(message, "return a SELECT, or give source_table=")
+    handles = [ConnectionHandle(source, lambda: open_reader(source)), ConnectionHandle(target, lambda: open_reader(target))]
+    wanted = len(inspect.signature(function).parameters)
+    try:
+        result = function(*handles[:wanted])
+        if inspect.iscoroutine(result):
+            result = asyncio.run(result)
+    finally:
+        for handle in handles:
+            handle.close()
+    if isinstance(result, str) or is_frame(result):
+        return result
+    message = f"pipeline `{spec.name}` must return SQL text or a frame; its function returned {type(result).__name__}"
+    raise DeclarationError(message, "return a SELECT, a polars, pandas or Arrow table, or a RecordBatchReader")
+
+
+def is_frame(value: object) -> bool:
+    """Whether a value is a table that Arrow can read: Arrow, polars, pandas, or anything with a C stream."""
+    return hasattr(value, "__arrow_c_stream__") or type(value).__module__.split(".")[0] in ("pandas", "polars")
+
+
+def open_reader(connection: Any, sql: str = "") -> Any:
+    """A session that answers SELECT for any kind of connection; read only."""
+    session = open_session(connection, read_only=True)
+    if session.capabilities.has_sql:
+        return session
+    from ematix_nb.query import open_file_query
+
+    return open_file_query(session)
+
+
+def open_source(spec: PipelineSpec, source: Any, target: Any, target_session: Any) -> OpenSource:
+    """Open the source of a pipeline, read only."""
+    query = source_query(spec, source, target)
+    if query is not None and not isinstance(query, str):
+        from ematix_nb.query import open_frames
+
+        frames = open_frames({FRAME: query})
+        return OpenSource(frames, frames.dialect, f"SELECT * FROM {FRAME}", "frame")
+    session = open_reader(source)
+    identity = getattr(session, "identity", "") if session.capabilities.has_sql else ""
+    same = bool(identity) and identity == getattr(target_session, "identity", None)
+    sql = query if isinstance(query, str) else _synthesised(spec, session)
+    return OpenSource(session, session.dialect, sql, source.name, identity, same_database=same)
+
+
+def _synthesised(spec: PipelineSpec, session: Any) -> str:
+    from ematix_nb.declare.address import parse_table_name
+
+    table = spec.query.source_table or ""
+    if session.capabilities.has_sql:
+        return f"SELECT * FROM {session.dialect.table(parse_table_name(table))}"
+    return f"SELECT * FROM {session.dialect.quote(table)}"

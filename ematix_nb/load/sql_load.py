@@ -1,0 +1,432 @@
+"""Executing a plan on an SQL target: stage, apply, check, and one commit (or rollback) for everything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ematix_nb.declare.data_types import TEXT, TIMESTAMPTZ, UUID, to_arrow
+from ematix_nb.declare.spec import BATCH_ID, LOADED_AT, Column, TableRef
+from ematix_nb.errors import DataError
+from ematix_nb.events import BatchRead, PhaseStarted, SchemaChanged, Warned
+from ematix_nb.load import window as windows
+from ematix_nb.load.conversions import caster
+from ematix_nb.load.failpoints import failpoint
+from ematix_nb.load.plan import COPY_THROUGH, INSERT_SELECT
+from ematix_nb.sql.statements import CHAIN, NEW_VERSIONS, LoadStatements
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pyarrow as pa
+
+    from ematix_nb.backends.base import SqlSession
+    from ematix_nb.declare.spec import PipelineSpec, TargetSpec
+    from ematix_nb.load.context import RunContext
+    from ematix_nb.load.plan import LoadPlan
+    from ematix_nb.load.source import OpenSource
+
+STAGE = TableRef(None, "ematix_stage")
+SAMPLE_KEYS = 3
+
+
+@dataclass
+class Outcome:
+    """What a load did."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    watermark: str = ""
+    """The largest watermark that was read, as text; empty when none was."""
+    warnings: list[str] = field(default_factory=list)
+    kept_empty: bool = False
+    """The source gave no rows and the target was left as it was."""
+
+    def add(self, name: str, rows: int) -> None:
+        """Add to a count."""
+        self.counts[name] = self.counts.get(name, 0) + max(rows, 0)
+
+
+class SqlLoad:
+    """One load into one SQL target. ``prepare`` may be slow and holds no lock; ``apply`` runs in the transaction."""
+
+    def __init__(
+        self,
+        plan: LoadPlan,
+        spec: PipelineSpec,
+        target: TargetSpec,
+        source: OpenSource,
+        session: SqlSession,
+        context: RunContext,
+    ) -> None:
+        self.plan = plan
+        self.spec = spec
+        self.target = target
+        self.source = source
+        self.session = session
+        self.context = context
+        self.outcome = Outcome()
+        self.statements = statements_for(plan, target, session.dialect, context)
+        self._kinds = {column.name: column.type for column in plan.source_columns}
+
+    # -- the steps --------------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Fill the staging table, when the plan has one."""
+        if not self.plan.staged:
+            return
+        self._phase("read")
+        dialect = self.session.dialect
+        self._drop_stage()
+        columns = [Column(column.name, column.type) for column in self.plan.data]
+        self.session.execute(dialect.create_table(STAGE, columns, temporary=True))
+        failpoint("stage_create")
+        rows = self._fill_stage(columns)
+        failpoint("stage_write")
+        if analyze := dialect.analyze(STAGE):
+            self.session.execute(analyze)
+        self.outcome.add("rows_read", rows)
+        failpoint("stage_done")
+        self.context.token.check()
+
+    def apply(self) -> None:
+        """Change the schema and the rows, inside the open transaction; fills the outcome."""
+        self._phase("apply")
+        for change in self.plan.schema_changes:
+            self.session.execute(change.sql)
+            self._emit_change(change.text)
+        getattr(self, f"_{self.plan.mode}")()
+        failpoint("apply")
+        self._find_watermark()
+        self.context.token.check()
+        self._check_counts()
+        failpoint("check_counts")
+
+    def close(self) -> None:
+        """Drop the temporary tables."""
+        self._drop_stage()
+
+    # -- staging and streaming --------------------------------------------------------------------------------
+
+    def _fill_stage(self, columns: list[Column]) -> int:
+        if self.plan.route == INSERT_SELECT:
+            return self.session.execute(self.statements.stage_select(self.plan.source_sql))
+        if self.plan.route == COPY_THROUGH:
+            chunks = self._checked(self.source.session.copy_out(self.plan.source_sql))
+            return int(self.session.copy_into(STAGE, columns, chunks))  # type: ignore[attr-defined]  # PassThrough
+        return self.session.write(STAGE, columns, self.batches())
+
+    def _checked(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        size = 0
+        for chunk in chunks:
+            self.context.token.check()
+            failpoint("fetch")
+            size += len(chunk)
+            self._emit_read(self.outcome.counts.get("rows_read", 0), size)
+            yield chunk
+
+    def batches(self, meta: bool = False) -> Iterator[pa.RecordBatch]:
+        """The source's rows, cast to the target's types; with the engine's columns when asked."""
+        import pyarrow as pa
+
+        columns = [column for column in self.plan.data if not (meta and column.name in self.plan.hidden)]
+        casts = [caster(column.name, self._kinds[column.name], column.type) for column in columns]
+        rows = size = 0
+        for batch in self.source.session.read(self.plan.source_sql, self.plan.source_columns):
+            self.context.token.check()
+            failpoint("fetch")
+            self._track_watermark(batch)
+            arrays = [cast(batch.column(column.name), rows) for cast, column in zip(casts, columns, strict=True)]
+            names = [column.name for column in columns]
+            rows += batch.num_rows
+            size += batch.nbytes
+            if meta:
+                extra = self.meta_arrays(batch.num_rows)
+                arrays += [array for _, array in extra]
+                names += [name for name, _ in extra]
+            self._emit_read(rows, size)
+            yield pa.RecordBatch.from_arrays(arrays, names=names)
+        self._streamed = rows
+
+    def meta_arrays(self, rows: int) -> list[tuple[str, pa.Array]]:
+        """``_loaded_at`` and ``_batch_id`` for a batch."""
+        import pyarrow as pa
+
+        values = {
+            LOADED_AT: (TIMESTAMPTZ, pa.scalar(self.context.started, to_arrow(TIMESTAMPTZ))),
+            BATCH_ID: (UUID, pa.scalar(self.context.run_id, to_arrow(UUID))),
+        }
+        result = []
+        for name in self.plan.meta:
+            kind, scalar = values[name]
+            stored = self.session.dialect.store(kind).type
+            result.append((name, caster(name, kind, stored)(pa.repeat(scalar, rows), 0)))
+        return result
+
+    def _track_watermark(self, batch: pa.RecordBatch) -> None:
+        window = self.plan.window
+        if window is None or window.column not in batch.schema.names:
+            return
+        import pyarrow.compute as pc
+
+        top = pc.max(batch.column(window.column))
+        if top.is_valid:
+            kind = self._kinds[window.column]
+            self.outcome.watermark = windows.newer(self.outcome.watermark, windows.text(scalar_value(top, kind)), kind)
+
+    def _direct(self) -> int:
+        """Rows straight into the target, without staging."""
+        if self.plan.route == INSERT_SELECT:
+            return self.session.execute(self.statements.insert_select(self.plan.source_sql))
+        meta = [
+            Column(name, self.session.dialect.store(UUID if name == BATCH_ID else TIMESTAMPTZ).type)
+            for name in self.plan.meta
+        ]
+        columns = [*(column for column in self.plan.data if column.name not in self.plan.hidden), *meta]
+        if self.plan.route == COPY_THROUGH:
+            names = self.session.dialect.columns([column.name for column in self.plan.data])
+            values = "".join(f", {value}" for _, value in self.statements.meta)
+            query = f"SELECT {names}{values} FROM {self.session.dialect.wrap(self.plan.source_sql, 'source')}"
+            chunks = self._checked(self.source.session.copy_out(query))
+            return int(self.session.copy_into(self.plan.ref, columns, chunks))  # type: ignore[attr-defined]
+        return self.session.write(self.plan.ref, columns, self.batches(meta=True))
+
+    # -- modes ------------------------------------------------------------------------------------------------
+
+    def _append(self) -> None:
+        if not self.plan.staged:
+            rows = self._direct()
+            self.outcome.add("rows_read", rows)
+            self.outcome.add("rows_inserted", rows)
+            return
+        window = self.plan.window
+        if window is None or not window.lower:
+            self.outcome.add("rows_inserted", self.session.execute(self.statements.append_stage()))
+            return
+        inserted = self._append_window()
+        self.outcome.add("rows_inserted", inserted)
+        self.outcome.add("rows_deduplicated", self.outcome.counts.get("rows_read", 0) - inserted)
+
+    def _append_window(self) -> int:
+        """Overlap first (a difference of multisets against what this pipeline appended), then the new tail."""
+        window, dialect = self.plan.window, self.session.dialect
+        if window is None:
+            return 0
+        kind = self.statements.column(window.column).type
+        quoted = dialect.quote(window.column)
+        overlap = f"({windows.predicate(dialect, window, kind, '<=', window.stored)} OR {quoted} IS NULL)"
+        if window.column in self.plan.hidden:
+            target = "1 = 1"
+        else:
+            target = f"({windows.predicate(dialect, window, kind, '>=', window.lower)} OR {quoted} IS NULL)"
+        mine = self._own_batches()
+        again = self.session.execute(self.statements.append_overlap(overlap, f"{target}{mine}"))
+        tail = windows.predicate(dialect, window, kind, ">", window.stored)
+        return again + self.session.execute(self.statements.append_stage(tail))
+
+    def _own_batches(self) -> str:
+        """Restrict the comparison to rows that this pipeline wrote: another one may have appended equal rows."""
+        if BATCH_ID not in self.plan.meta:
+            return ""
+        dialect = self.session.dialect
+        history = dialect.state_table("run_history")
+        if self.session.table(history) is None:
+            return ""
+        name = dialect.literal(self.plan.state_name, TEXT)
+        batch = dialect.quote(BATCH_ID)
+        return (
+            f" AND ({batch} IS NULL OR {batch} IN (SELECT run_id FROM {dialect.table(history)}"
+            f" WHERE pipeline_name = {name}))"
+        )
+
+    def _truncate(self) -> None:
+        self.session.execute(self.session.dialect.truncate(self.plan.ref))
+        self._append()
+        if not self.outcome.counts.get("rows_read") and self.plan.target_exists:
+            self._keep_if_empty()
+
+    def _keep_if_empty(self) -> None:
+        if self.spec.policies.empty_source == "keep":
+            self.outcome.kept_empty = True
+            self._warn("the source gave no rows; the target is kept as it was (empty_source='apply' empties it)")
+
+    def _merge(self) -> None:
+        self._check_keys(())
+        self._deduplicate(self._order_column(), ())
+        inserted, updated, unchanged = self.session.fetch(self.statements.count_merge())[0]
+        touched = self.session.execute(self.statements.upsert())
+        self._compare_counts(int(inserted) + int(updated), touched)
+        self.outcome.add("rows_inserted", int(inserted))
+        self.outcome.add("rows_updated", int(updated))
+        self.outcome.add("rows_unchanged", int(unchanged))
+        if self.target.handle_deletes == "hard" and self._deletes_allowed():
+            self.outcome.add("rows_deleted", self.session.execute(self.statements.delete_missing()))
+
+    def _compare_counts(self, expected: int, touched: int) -> None:
+        if touched >= 0 and touched != expected:
+            message = f"the merge touched {touched} rows where {expected} were counted before it"
+            raise DataError(message, "another writer changed the target in between; run again")
+
+    def _scd2(self) -> None:
+        if self.target.event_timestamp_column:
+            self._scd2_chain()
+        else:
+            self._scd2_snapshot()
+        if self.target.handle_deletes == "soft" and self._deletes_allowed():
+            self.outcome.add("rows_closed", self.session.execute(self.statements.close_missing()))
+        if self.target.ttl is not None:
+            limit = self.context.started - self.target.ttl
+            self.outcome.add("rows_closed", self.session.execute(self.statements.close_expired(limit)))
+
+    def _scd2_snapshot(self) -> None:
+        self._check_keys(())
+        self._deduplicate(self._order_column(), ())
+        _, _, unchanged = self.session.fetch(self.statements.count_versions())[0]
+        self.outcome.add("rows_closed", self.session.execute(self.statements.close_changed()))
+        self.outcome.add("rows_inserted", self.session.execute(self.statements.insert_versions()))
+        self.outcome.add("rows_unchanged", int(unchanged))
+
+    def _scd2_chain(self) -> None:
+        event = self.target.event_timestamp_column or ""
+        self._check_keys((event,))
+        self._deduplicate(None, (event,))
+        dialect = self.session.dialect
+        for ref in (CHAIN, NEW_VERSIONS):
+            self._drop(ref)
+            self.session.execute(dialect.create_table(ref, self.statements.chain_columns(), temporary=True))
+        for statement in self.statements.fill_chain():
+            self.session.execute(statement)
+        self.session.execute(self.statements.resolve_chain())
+        self.outcome.add("rows_updated", self.session.execute(self.statements.drop_replaced()))
+        self.outcome.add("rows_closed", self.session.execute(self.statements.move_ends()))
+        inserted = self.session.execute(self.statements.insert_chain())
+        self.outcome.add("rows_inserted", inserted)
+        staged = int(self.session.fetch(self.statements.count_stage())[0][0])
+        self.outcome.add("rows_unchanged", staged - inserted)
+        for ref in (CHAIN, NEW_VERSIONS):
+            self._drop(ref)
+
+    # -- keys -------------------------------------------------------------------------------------------------
+
+    def _order_column(self) -> str | None:
+        window = self.plan.window
+        return self.spec.policies.dedup_by or self.target.event_timestamp_column or (window.column if window else None)
+
+    def _check_keys(self, extra: tuple[str, ...]) -> None:
+        names = (*self.plan.keys, *extra)
+        builder = statements_for(self.plan, self.target, self.session.dialect, self.context, keys=names)
+        missing = int(self.session.fetch(builder.null_keys())[0][0])
+        if missing:
+            message = f"{missing} rows have no value in a key column ({', '.join(names)})"
+            raise DataError(message, "filter them in the SELECT, or choose other keys")
+
+    def _deduplicate(self, order_by: str | None, extra: tuple[str, ...]) -> None:
+        samples = self.session.fetch(self.statements.duplicate_keys(extra, SAMPLE_KEYS))
+        if not samples:
+            return
+        if self.spec.policies.on_duplicate_key == "error":
+            shown = "; ".join(", ".join(str(value) for value in row[:-1]) + f" ({row[-1]} times)" for row in samples)
+            message = f"the source has rows with the same key ({', '.join(self.plan.keys)}): {shown}"
+            raise DataError(message, "make the keys unique in the SELECT, or use on_duplicate_key='last'")
+        self.outcome.add("rows_deduplicated", self.session.execute(self.statements.keep_last(order_by, extra)))
+
+    def _deletes_allowed(self) -> bool:
+        if self.outcome.counts.get("rows_read") or self.spec.policies.empty_source == "apply":
+            return True
+        self._warn("the source gave no rows; nothing was deleted (empty_source='apply' deletes all)")
+        return False
+
+    # -- checks -----------------------------------------------------------------------------------------------
+
+    def _find_watermark(self) -> None:
+        window = self.plan.window
+        if window is None or self.outcome.watermark or not self.outcome.counts.get("rows_read"):
+            return
+        kind = self._kinds[window.column]
+        if self.plan.staged:
+            query = self.statements.maximum(window.column, STAGE)
+        else:
+            batch = self.session.dialect.literal(self.context.run_id, UUID)
+            mine = f"{self.session.dialect.quote(BATCH_ID)} = {batch}" if BATCH_ID in self.plan.meta else ""
+            query = self.statements.maximum(window.column, self.plan.ref, mine)
+        top = self.session.fetch(query)[0][0]
+        if top is not None:
+            self.outcome.watermark = windows.text(windows.parse(str(top), kind))
+
+    def _check_counts(self) -> None:
+        """Rows read = applied + deduplicated; anything else is a loss and stops the run."""
+        counts = self.outcome.counts
+        read = counts.get("rows_read", 0)
+        applied = sum(counts.get(f"rows_{name}", 0) for name in ("inserted", "unchanged", "deduplicated", "filtered"))
+        if self.plan.mode == "merge":
+            applied += counts.get("rows_updated", 0)
+        if read != applied:
+            message = f"{read} rows were read but {applied} are accounted for: {counts}"
+            raise DataError(message, "nothing was written; please report this")
+
+    # -- small things -----------------------------------------------------------------------------------------
+
+    def _drop_stage(self) -> None:
+        for ref in (STAGE, CHAIN, NEW_VERSIONS):
+            self._drop(ref)
+
+    def _drop(self, ref: TableRef) -> None:
+        self.session.execute(f"DROP TABLE IF EXISTS {self.session.dialect.table(ref)}")
+
+    def _phase(self, phase: str) -> None:
+        self.context.listener.on_event(
+            PhaseStarted(run_id=self.context.run_id, pipeline=self.plan.pipeline, phase=phase)
+        )
+
+    def _emit_read(self, rows: int, size: int) -> None:
+        self.context.listener.on_event(
+            BatchRead(run_id=self.context.run_id, pipeline=self.plan.pipeline, rows=rows, bytes=size)
+        )
+
+    def _emit_change(self, text: str) -> None:
+        self.context.listener.on_event(
+            SchemaChanged(run_id=self.context.run_id, pipeline=self.plan.pipeline, change=text)
+        )
+
+    def _warn(self, message: str) -> None:
+        self.outcome.warnings.append(message)
+        self.context.listener.on_event(
+            Warned(run_id=self.context.run_id, pipeline=self.plan.pipeline, message=message)
+        )
+
+
+def scalar_value(scalar: pa.Scalar, kind: Any) -> Any:
+    """An Arrow scalar as the Python value that :mod:`ematix_nb.load.window` compares."""
+    import pyarrow.types as pt
+
+    if pt.is_timestamp(scalar.type) and scalar.type.unit == "ns":
+        import pyarrow as pa
+
+        scalar = scalar.cast(pa.timestamp("us", tz=scalar.type.tz), safe=False)
+    return scalar.as_py()
+
+
+def statements_for(
+    plan: LoadPlan,
+    target: TargetSpec,
+    dialect: Any,
+    context: RunContext,
+    keys: tuple[str, ...] | None = None,
+) -> LoadStatements:
+    """The statement builder of a plan, for this run's time and id."""
+    values: dict[str, tuple[Any, Any]] = {LOADED_AT: (TIMESTAMPTZ, context.started), BATCH_ID: (UUID, context.run_id)}
+    meta = tuple((Column(name, values[name][0]), dialect.literal(values[name][1], values[name][0])) for name in plan.meta)
+    return LoadStatements(
+        dialect=dialect,
+        target=plan.ref,
+        stage=STAGE,
+        columns=plan.data,
+        meta=meta,
+        keys=plan.keys if keys is None else keys,
+        update_columns=plan.update_columns,
+        compare_columns=plan.compare_columns,
+        now=context.started,
+        event_column=target.event_timestamp_column,
+        hidden=plan.hidden,
+    )
+
+

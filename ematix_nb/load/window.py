@@ -1,0 +1,127 @@
+"""The watermark window of an incremental run: what is read again, and from where on."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+from typing import TYPE_CHECKING, Any
+
+from ematix_nb.declare.data_types import INTEGER_KINDS, DataType
+from ematix_nb.errors import DataError, DeclarationError
+from ematix_nb.load.plan import Window
+
+if TYPE_CHECKING:
+    from ematix_nb.sql.dialect import Dialect
+    from ematix_nb.state.model import Watermark
+
+DEFAULT_OVERLAP = dt.timedelta(minutes=10)
+ORDERED_KINDS = (*INTEGER_KINDS, "numeric", "date", "timestamp", "timestamptz")
+
+
+def check_column(name: str, kind: DataType) -> None:
+    """Refuse a watermark column whose values have no dependable order.
+
+    Raises:
+        DeclarationError: For text, floats, booleans, UUIDs and everything else that is no number or time.
+    """
+    if kind.kind in ORDERED_KINDS and not (kind.kind == "numeric" and kind.precision is None):
+        return
+    message = f"watermark column `{name}` is {kind}; a watermark needs a whole number, a decimal, a date or a timestamp"
+    raise DeclarationError(message, "choose another column, or cast it in the SELECT")
+
+
+def make_window(
+    column: str, kind: DataType, stored: Watermark | None, overlap: dt.timedelta | int | None
+) -> Window:
+    """The window of this run.
+
+    Raises:
+        DataError: When the stored watermark belongs to another column type.
+        DeclarationError: When the overlap does not fit the column.
+    """
+    check_column(column, kind)
+    chosen = _overlap(column, kind, overlap)
+    if stored is None or stored.column != column:
+        return Window(column, "", "", _overlap_text(chosen))
+    value = parse(stored.value, kind)
+    if stored.type and _family(stored.type) != _family(kind.kind):
+        message = f"the stored watermark {stored.value} of `{column}` is {stored.type}, the column is now {kind}"
+        raise DataError(message, "run once with --full-refresh, or set it anew with `flow watermark`")
+    return Window(column, stored.value, text(value - chosen), _overlap_text(chosen))
+
+
+def _overlap(column: str, kind: DataType, overlap: dt.timedelta | int | None) -> Any:
+    if kind.kind in ("timestamp", "timestamptz"):
+        if overlap is None:
+            return DEFAULT_OVERLAP
+        return overlap if isinstance(overlap, dt.timedelta) else dt.timedelta(seconds=overlap)
+    if kind.kind == "date":
+        if isinstance(overlap, int):
+            return dt.timedelta(days=overlap)
+        return overlap or dt.timedelta(0)
+    if isinstance(overlap, dt.timedelta):
+        message = f"overlap is a duration, but watermark column `{column}` is {kind}"
+        raise DeclarationError(message, "give the overlap as a whole number")
+    return overlap or 0
+
+
+def _overlap_text(overlap: Any) -> str:
+    if isinstance(overlap, dt.timedelta):
+        seconds = int(overlap.total_seconds())
+        if seconds and seconds % 60 == 0 and seconds < 3600:
+            return f"{seconds // 60} minutes"
+        return str(overlap) if seconds else "none (ties are read again)"
+    return str(overlap) if overlap else "none (ties are read again)"
+
+
+def _family(kind: str) -> str:
+    return "number" if kind in (*INTEGER_KINDS, "numeric") else kind
+
+
+def parse(value: str, kind: DataType) -> Any:
+    """A stored watermark as a value.
+
+    Raises:
+        DataError: When the text is not of the type.
+    """
+    try:
+        if kind.kind in INTEGER_KINDS:
+            return int(value)
+        if kind.kind == "numeric":
+            return decimal.Decimal(value)
+        if kind.kind == "date":
+            return dt.date.fromisoformat(value[:10])
+        moment = dt.datetime.fromisoformat(value)
+    except (ValueError, decimal.InvalidOperation) as exc:
+        message = f"the stored watermark {value!r} is no {kind}"
+        raise DataError(message, "run once with --full-refresh, or set it anew with `flow watermark`") from exc
+    if kind.kind == "timestamptz":
+        return moment.replace(tzinfo=dt.timezone.utc) if moment.tzinfo is None else moment.astimezone(dt.timezone.utc)
+    return moment.replace(tzinfo=None)
+
+
+def text(value: Any) -> str:
+    """A watermark value as text at full precision: what the state stores."""
+    if isinstance(value, dt.datetime):
+        return value.isoformat(sep=" ", timespec="microseconds")
+    return value.isoformat() if isinstance(value, dt.date) else str(value)
+
+
+def newer(left: str, right: str, kind: DataType) -> str:
+    """The larger of two watermarks; empty text counts as none."""
+    if not left or not right:
+        return left or right
+    return text(max(parse(left, kind), parse(right, kind)))
+
+
+def predicate(dialect: Dialect, window: Window, kind: DataType, operator: str, bound: str) -> str:
+    """``column operator bound`` with a typed literal; rows without a watermark always belong to the overlap."""
+    return f"{dialect.quote(window.column)} {operator} {dialect.literal(parse(bound, kind), kind)}"
+
+
+def filtered(dialect: Dialect, sql: str, window: Window | None, kind: DataType | None) -> str:
+    """The query, reading only from the lower bound on; rows whose watermark is NULL are always read."""
+    if window is None or not window.lower or kind is None:
+        return sql
+    bound = predicate(dialect, window, kind, ">=", window.lower)
+    return f"SELECT * FROM {dialect.wrap(sql, 'windowed')} WHERE {bound} OR {dialect.quote(window.column)} IS NULL"
