@@ -1,0 +1,52 @@
+"""From a typed connection to what the driver needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+APPLICATION_NAME = "ematix_nb"
+CONNECT_TIMEOUT_S = 10
+
+SESSION_SETTINGS = {
+    "timezone": "UTC",
+    "datestyle": "ISO, YMD",
+    "intervalstyle": "postgres",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+    "xmloption": "content",
+    "standard_conforming_strings": "on",
+}
+"""Values are rendered the same in every session, whatever the server's or the role's defaults are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What opening one session takes."""
+
+    conninfo: str = field(repr=False)
+    """URL or empty; holds secrets."""
+    options: dict[str, Any] = field(default_factory=dict, repr=False)
+    """Connection parameters beside the URL."""
+    read_only: bool = False
+
+
+def settings_of(connection: Any, *, read_only: bool) -> Settings:
+    """Fill in the variables of a `PostgresConnection` and name the driver's parameters.
+
+    Raises:
+        ConfigError: A variable is not set.
+    """
+    plain = connection.resolved()
+    options: dict[str, Any] = {}
+    for setting, parameter in (("host", "host"), ("database", "dbname"), ("user", "user"), ("password", "password")):
+        if text := plain.reveal(setting):
+            options[parameter] = text
+    if plain.port is not None:
+        options["port"] = plain.port
+    if plain.sslmode:
+        options["sslmode"] = plain.sslmode
+    if plain.connect_timeout is not None:
+        options["connect_timeout"] = plain.connect_timeout
+    return Settings(conninfo=plain.reveal("url"), options=options, read_only=read_only or plain.read_only)

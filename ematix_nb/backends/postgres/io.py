@@ -1,0 +1,391 @@
+"""One open connection to PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from ematix_nb.backends.base import BATCH_ROWS
+from ematix_nb.declare.spec import Column
+from ematix_nb.errors import CancelledError, UsageError
+
+from .capabilities import CAPABILITIES
+from .catalogue import Catalogue
+from .config import APPLICATION_NAME, CONNECT_TIMEOUT_S, SESSION_SETTINGS
+from .dialect import PostgresDialect
+from .errors import connect_error, missing_driver, translate
+from .passthrough import group_chunks, read_ahead
+from .reader import check_columns, parse_blocks, plan_read, read_blocks
+from .types import data_type
+from .writer import write_batches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    import psycopg
+    import pyarrow as pa
+
+    from ematix_nb.backends.base import Capabilities, TableInfo
+    from ematix_nb.declare.spec import TableRef
+    from ematix_nb.errors import FlowError
+    from ematix_nb.sql.dialect import Dialect
+
+    from .config import Settings
+
+DDL_LOCK_TIMEOUT_S = 10
+CANCEL_TIMEOUT_S = 2.0
+_DDL = ("CREATE", "ALTER", "DROP", "TRUNCATE", "COMMENT", "GRANT", "REVOKE", "REINDEX")
+_READ_SAVEPOINT = "ematix_read"
+
+_IDENTITY_SQL = """
+SELECT current_database()::text, current_user::text, d.oid::bigint,
+       (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint,
+       coalesce(host(inet_server_addr()), 'local') || ':' || coalesce(inet_server_port()::text, ''),
+       current_setting('search_path'), has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
+FROM pg_catalog.pg_database AS d WHERE d.datname = current_database()"""
+
+_HOLDERS_SQL = """
+SELECT DISTINCT a.pid, coalesce(a.usename::text, '?'), coalesce(nullif(a.application_name, ''), 'a program'),
+       coalesce(a.state, '?'), c.relname::text
+FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
+JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
+WHERE l.granted AND l.locktype = 'relation' AND a.pid <> $1::integer AND position(c.relname::text IN $2::text) > 0
+  AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+LIMIT 3"""
+
+
+def open_session(settings: Settings) -> PostgresSession:
+    """Connect and pin what decides how values are printed.
+
+    Raises:
+        ConnectError: The server cannot be reached or refuses the login.
+        MissingDriverError: psycopg is not installed.
+    """
+    return PostgresSession(_connect(settings), settings)
+
+
+def _connect(settings: Settings) -> psycopg.Connection[Any]:
+    try:
+        import psycopg
+        from psycopg.conninfo import conninfo_to_dict
+    except ImportError as exc:
+        raise missing_driver(exc) from exc
+    try:
+        options: dict[str, Any] = conninfo_to_dict(settings.conninfo, **settings.options)
+        options.setdefault("connect_timeout", CONNECT_TIMEOUT_S)
+        options.setdefault("application_name", APPLICATION_NAME)
+        options["client_encoding"] = "UTF8"
+    except psycopg.Error as exc:
+        raise connect_error(exc, host="?", port="?", user="?", database="?") from exc
+    try:
+        connection = psycopg.connect(
+            "", autocommit=True, cursor_factory=psycopg.RawCursor, prepare_threshold=None, **options
+        )
+        pinned = dict(SESSION_SETTINGS) | ({"default_transaction_read_only": "on"} if settings.read_only else {})
+        calls = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in pinned.items())
+        connection.execute(f"SELECT {calls}".encode())
+    except psycopg.Error as exc:
+        raise connect_error(
+            exc,
+            host=str(options.get("host", "localhost")),
+            port=str(options.get("port", 5432)),
+            user=str(options.get("user", "")),
+            database=str(options.get("dbname", "")),
+        ) from exc
+    return connection
+
+
+class PostgresSession:
+    """One open connection, used by one thread; only `interrupt` may be called from another."""
+
+    capabilities: Capabilities = CAPABILITIES
+
+    def __init__(self, connection: psycopg.Connection[Any], settings: Settings) -> None:
+        self.dialect: Dialect = PostgresDialect()
+        self._connection = connection
+        self._settings = settings
+        self._catalogue = Catalogue(self._ask)
+        self._interrupted = False
+        self._stream: Iterator[Any] | None = None
+        self._identity: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """Equal for two sessions of one running server, database, user and search path."""
+        if self._identity is None:
+            database, user, oid, started, place, path, may = self._ask(_IDENTITY_SQL, [])[0]
+            system = self._ask("SELECT system_identifier::text FROM pg_control_system()", [])[0][0] if may else place
+            self._identity = f"postgres {database} as {user} ({system}/{started}/{oid}, {path})"
+        return self._identity
+
+    def execute(self, sql: str, params: Sequence[object] = ()) -> int:
+        """Run one statement; the rows it touched (-1 when unknown). Definitions wait 10 s for a lock.
+
+        Raises:
+            FlowError: Translated from the driver's; `TransientError` names who holds the lock.
+        """
+        ddl = sql.lstrip().split(None, 1)[0].upper() in _DDL if sql.strip() else False
+        with self._translated(sql):
+            if ddl:
+                self._connection.execute(f"SET lock_timeout = '{DDL_LOCK_TIMEOUT_S}s'".encode())
+            try:
+                cursor = self._connection.execute(sql.encode(), list(params) or None)
+                touched = cursor.rowcount
+            finally:
+                if ddl and not self._is_failed():
+                    self._connection.execute(b"RESET lock_timeout")
+        return touched
+
+    def fetch(self, sql: str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Run one query and return its (few) rows."""
+        with self._translated(sql):
+            return self._ask(sql, params)
+
+    def _ask(self, sql: str, params: Sequence[object]) -> list[tuple[Any, ...]]:
+        return self._connection.execute(sql.encode(), list(params) or None).fetchall()
+
+    def begin(self, *, read_only: bool = False) -> None:
+        """Open a transaction; a reading one sees one snapshot of the database (REPEATABLE READ)."""
+        if self._in_transaction():
+            message = "a transaction is open already"
+            raise UsageError(message, "commit or roll back first")
+        self._interrupted = False
+        with self._translated("BEGIN"):
+            mode = b"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY" if read_only else b"BEGIN READ WRITE"
+            self._connection.execute(mode)
+
+    def commit(self) -> None:
+        """Commit the open transaction.
+
+        Raises:
+            FlowError: The transaction had failed, or was interrupted; it is rolled back then.
+        """
+        self._end_stream()
+        if self._is_failed():
+            self.rollback()
+            message = "the transaction had failed and was rolled back"
+            raise CancelledError(message, "nothing of it was kept")
+        with self._translated("COMMIT"):
+            self._connection.execute(b"COMMIT")
+
+    def rollback(self) -> None:
+        """Undo the open transaction; harmless when none is open or the connection is lost."""
+        import psycopg
+
+        self._end_stream()
+        self._interrupted = False
+        self._catalogue.forget()
+        if self._connection.closed or not self._in_transaction():
+            return
+        with contextlib.suppress(psycopg.OperationalError):  # a lost connection has rolled back by itself
+            self._connection.execute(b"ROLLBACK")
+
+    def describe(self, query: str) -> tuple[Column, ...]:
+        """Names and types of a SELECT without reading rows.
+
+        Raises:
+            SqlError: With line and column; also for no column, or two of one name.
+        """
+        head = "SELECT * FROM (\n"
+        with self._translated(query, len(head)):
+            cursor = self._connection.execute(f'{head}{query}\n) AS "ematix_source" LIMIT 0'.encode())
+            result = cursor.pgresult
+            found = []
+            for index in range(result.nfields if result else 0):
+                assert result is not None  # noqa: S101 - for mypy: the range is empty otherwise
+                name = (result.fname(index) or b"").decode()
+                found.append((name, result.ftype(index), result.fmod(index)))
+            columns = tuple(
+                Column(name, data_type(oid, modifier, self._catalogue.lookup)) for name, oid, modifier in found
+            )
+        check_columns(columns)
+        return columns
+
+    def read(self, query: str, columns: Sequence[Column], *, batch_rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+        """Stream a SELECT in batches of about 1 MiB; leaving it early keeps the transaction usable.
+
+        Raises:
+            DataError: A value does not fit its column's type; names column and row.
+            SqlError: The query is wrong, gives no columns or two of one name.
+        """
+        plan = plan_read(query, columns, self.dialect)
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            with self._translated(query, plan.offset), self._copying_out(plan.statement) as copy:
+                yield from parse_blocks(plan, read_blocks(copy, batch_rows))
+
+        return self._streaming(batches())
+
+    def copy_out(self, query: str) -> Iterator[bytes]:
+        """The rows of a SELECT as COPY BINARY, in chunks of about 256 KiB, read ahead by a thread."""
+        statement = f"COPY (\n{query}\n) TO STDOUT (FORMAT binary)"
+
+        def chunks() -> Iterator[bytes]:
+            with self._translated(query, len("COPY (\n")), self._copying_out(statement) as copy:
+                yield from read_ahead(group_chunks(copy), self._cancel)
+
+        return self._streaming(chunks())
+
+    def copy_into(self, ref: TableRef, columns: Sequence[Column], chunks: Iterable[bytes]) -> int:
+        """Append what `copy_out` gave; column types must be the same. The rows written."""
+        names = self.dialect.columns([column.name for column in columns])
+        statement = f"COPY {self.dialect.table(ref)} ({names}) FROM STDIN (FORMAT binary)"
+        return self._copy_in(statement, chunks)
+
+    def tables(self, schema: str | None = None) -> list[TableRef]:
+        """Tables and views outside the system's own schemas."""
+        with self._translated(""):
+            return self._catalogue.tables(schema)
+
+    def table(self, ref: TableRef) -> TableInfo | None:
+        """What the catalogue says of a table; None when it does not exist."""
+        with self._translated(""):
+            return self._catalogue.table(self.dialect.table(ref), ref)
+
+    def write(self, ref: TableRef, columns: Sequence[Column], batches: Iterable[pa.RecordBatch]) -> int:
+        """Append batches by COPY, after checking every value against the table's own types; the rows written.
+
+        Raises:
+            DataError: A value does not fit; names column, row (from 1 over all batches) and value.
+        """
+        return write_batches(self, ref, columns, batches)
+
+    def target_types(self, ref: TableRef, columns: Sequence[Column]) -> tuple[tuple[Column, int, int], ...]:
+        """Type, oid and modifier of the columns of a table that are to be written."""
+        names = self.dialect.columns([column.name for column in columns])
+        with self._translated(""):
+            result = self._connection.execute(
+                f"SELECT {names} FROM {self.dialect.table(ref)} LIMIT 0".encode()
+            ).pgresult
+            assert result is not None  # noqa: S101 - a SELECT always has a result
+            return tuple(
+                (
+                    Column(c.name, data_type(result.ftype(i), result.fmod(i), self._catalogue.lookup)),
+                    result.ftype(i),
+                    result.fmod(i),
+                )
+                for i, c in enumerate(columns)
+            )
+
+    def copy_in(self, statement: str, chunks: Iterable[bytes]) -> int:
+        """Run COPY FROM STDIN with the given chunks; the rows written."""
+        return self._copy_in(statement, chunks)
+
+    def _copy_in(self, statement: str, chunks: Iterable[bytes]) -> int:
+        with self._translated(""), self._connection.cursor() as cursor:
+            with cursor.copy(statement.encode()) as copy:
+                for chunk in chunks:
+                    self._check_interrupt()
+                    copy.write(chunk)
+            return cursor.rowcount
+
+    def interrupt(self) -> None:
+        """Stop the running statement, from another thread; an open transaction can only be rolled back then."""
+        import psycopg
+
+        if self._connection.closed:
+            return
+        if self._connection.pgconn.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+            self._interrupted = True
+        self._cancel()
+
+    def _cancel(self) -> None:
+        import psycopg
+
+        with contextlib.suppress(psycopg.Error):  # the server is gone: then nothing runs either
+            self._connection.cancel_safe(timeout=CANCEL_TIMEOUT_S)
+
+    def close(self) -> None:
+        """Close; what is open is rolled back."""
+        self._end_stream()
+        self._connection.close()
+
+    def _streaming(self, stream: Iterator[Any]) -> Iterator[Any]:
+        self._end_stream()
+        self._stream = stream
+        return stream
+
+    def _end_stream(self) -> None:
+        """Leave a read that its consumer has forgotten."""
+        stream, self._stream = self._stream, None
+        close: Callable[[], None] | None = getattr(stream, "close", None)
+        if close is not None:
+            close()
+
+    @contextlib.contextmanager
+    def _copying_out(self, statement: str) -> Iterator[Iterator[Any]]:
+        """Run COPY TO STDOUT; in a transaction behind a savepoint, so that leaving early does not fail it."""
+        inside = self._in_transaction()
+        if inside:
+            self._connection.execute(f"SAVEPOINT {_READ_SAVEPOINT}".encode())
+        try:
+            with self._connection.cursor() as cursor, cursor.copy(statement.encode()) as copy:
+                yield self._checked(copy)
+        except BaseException:
+            if inside and not self._interrupted and self._is_failed():
+                self._connection.execute(f"ROLLBACK TO SAVEPOINT {_READ_SAVEPOINT}".encode())
+            raise
+        if inside:
+            self._connection.execute(f"RELEASE SAVEPOINT {_READ_SAVEPOINT}".encode())
+
+    def _checked(self, chunks: Iterable[Any]) -> Iterator[Any]:
+        for chunk in chunks:
+            if self._interrupted:
+                self._check_interrupt()
+            yield chunk
+
+    def _check_interrupt(self) -> None:
+        if self._interrupted:
+            message = "the statement was stopped, as asked"
+            raise CancelledError(message, "nothing of this transaction was kept")
+
+    @contextlib.contextmanager
+    def _translated(self, query: str, offset: int = 0) -> Iterator[None]:
+        """Turn the driver's errors into ours, once."""
+        import psycopg
+
+        self._check_interrupt()
+        try:
+            yield
+        except psycopg.Error as exc:
+            raise self._translation(exc, query, offset) from exc
+        finally:
+            if not self._in_transaction():
+                self._interrupted = False
+
+    def _translation(self, exc: psycopg.Error, query: str, offset: int) -> FlowError:
+        waited_for = self._lock_holders(query) if exc.sqlstate == "55P03" else ""
+        return translate(
+            exc,
+            query=query,
+            offset=offset,
+            cancelled=self._interrupted,
+            waited_for=waited_for,
+            lost=self._connection.closed,
+        )
+
+    def _lock_holders(self, sql: str) -> str:
+        """Who holds locks on the tables that a statement names; asked on a second connection."""
+        import psycopg
+
+        from ematix_nb.errors import ConnectError
+
+        pid = self._connection.info.backend_pid
+        try:
+            with _connect(self._settings) as other:
+                rows = other.execute(_HOLDERS_SQL.encode(), [pid, sql]).fetchall()
+        except (psycopg.Error, ConnectError):  # only to enrich a message: the first error counts
+            return ""
+        people = [f"process {p} of `{user}` ({program}, {state}) on `{name}`" for p, user, program, state, name in rows]
+        return f" held by {' and '.join(people)}" if people else ""
+
+    def _in_transaction(self) -> bool:
+        import psycopg
+
+        status = psycopg.pq.TransactionStatus
+        return self._connection.pgconn.transaction_status not in (status.IDLE, status.UNKNOWN)
+
+    def _is_failed(self) -> bool:
+        import psycopg
+
+        return self._connection.pgconn.transaction_status == psycopg.pq.TransactionStatus.INERROR
