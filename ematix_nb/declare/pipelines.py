@@ -1,0 +1,314 @@
+"""Declaring a pipeline: a function or a query and keywords become a `PipelineSpec`."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ematix_nb.declare import functions, registry, values
+from ematix_nb.declare.address import check_pipeline_name, is_address, parse_address
+from ematix_nb.declare.fingerprint import connection_name
+from ematix_nb.declare.normalizers import PRE_TRANSFORMS, check_timezone
+from ematix_nb.declare.spec import PipelineSpec, Policies, PreTransform, Query, TargetSpec
+from ematix_nb.declare.targets import LOAD_OPTIONS, Target, check_target, resolve_keys, target, target_spec
+from ematix_nb.declare.transforms import Transform, TransformRef
+from ematix_nb.errors import DeclarationError, did_you_mean
+
+__all__ = ["OPTIONS", "Target", "build_pipeline", "check_target", "override", "resolve_keys", "target"]
+
+_POLICIES = ("on_drift", "on_duplicate_key", "on_null_key", "empty_source", "on_nul")
+_ALIASES = {"incremental_column": "watermark_column", "continue_on_failure": "continue_on_target_failure"}
+OPTIONS = (
+    "target", "targets", "target_connection", "source_connection", "source_table", "name", "schedule", "timezone",
+    "catch_up", *LOAD_OPTIONS, "ttl_seconds", "incremental", "watermark_column", "overlap", "transforms_pre",
+    "transforms_post", "continue_on_failure_post", "continue_on_target_failure", *_POLICIES, "dedup_by", "allow_lossy",
+    *_ALIASES,
+)  # fmt: skip
+"""Every keyword of ``@ematix.pipeline``."""
+_INNER = ("sql", "origin", "description")
+
+
+def build_pipeline(function: Callable[..., Any] | None = None, **options: Any) -> PipelineSpec:
+    """A checked declaration; nothing is registered and nothing is called.
+
+    Args:
+        function: The decorated function; None when ``sql`` or ``source_table`` says it all.
+        options: The keywords of `OPTIONS`; and ``sql`` (the body of a cell), ``origin``, ``description``.
+
+    Raises:
+        DeclarationError: When a keyword is unknown or the whole does not fit together.
+
+    Example:
+        >>> spec = build_pipeline(sql="SELECT 1 AS id", name="ones", target="lake:ones")
+        >>> spec.name, spec.targets[0].connection, spec.targets[0].thing, spec.targets[0].mode
+        ('ones', 'lake', 'ones', 'append')
+    """
+    given = _known(options)
+    where = _where(function)
+    try:
+        return _build(function, given)
+    except DeclarationError as error:
+        if error.where or not where:
+            raise
+        raise DeclarationError(error.what, error.hint, where) from None
+
+
+def _known(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that are given, under their own names."""
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in OPTIONS and name not in _INNER:
+            hint = did_you_mean(name, OPTIONS) or f"the options are {', '.join(OPTIONS)}"
+            raise DeclarationError(f"unknown option `{name}` of a pipeline", hint=hint)
+        official = _ALIASES.get(name, name)
+        if value is None:
+            continue
+        if official in found and found[official] != value:
+            raise DeclarationError(f"`{official}` is given twice: {found[official]!r} and {value!r}")
+        found[official] = value
+    if "incremental_column" in options and options["incremental_column"] is not None:
+        found.setdefault("incremental", True)
+    if "ttl_seconds" in found:
+        if "ttl" in found:
+            raise DeclarationError("`ttl` and `ttl_seconds` are both given", hint="give one of them")
+        found["ttl"] = values.duration("ttl_seconds", found.pop("ttl_seconds"))
+    return found
+
+
+def _where(function: Any) -> str:
+    code = getattr(function, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""
+
+
+def _build(function: Any, given: dict[str, Any]) -> PipelineSpec:
+    if function is not None:
+        functions.check_function(function)
+    name = _name(function, given)
+    query, source = _query(function, given)
+    description = given.get("description") or (inspect.getdoc(function) if function is not None else "") or ""
+    spec = PipelineSpec(
+        name=name,
+        query=query,
+        targets=_targets(given),
+        source_connection=source,
+        policies=_policies(given),
+        origin=given.get("origin") or _origin(function),
+        description=description,
+        **_watermark(given),
+        **_schedule(given),
+        **_steps(given),
+    )
+    check_pipeline(spec)
+    return spec
+
+
+def _origin(function: Any) -> str:
+    code = getattr(function, "__code__", None)
+    return registry.caller_origin() if code is None else registry.code_origin(code)
+
+
+def _name(function: Any, given: Mapping[str, Any]) -> str:
+    name = given.get("name") or getattr(function, "__name__", "")
+    if not name:
+        raise DeclarationError("a pipeline needs a name", hint='name="orders"')
+    if name == "<lambda>":
+        raise DeclarationError("a lambda has no name", hint='give the pipeline one: name="orders"')
+    return check_pipeline_name(name)
+
+
+def _query(function: Any, given: Mapping[str, Any]) -> tuple[Query, Any]:
+    """Where the rows come from, and the source connection (None: the target's)."""
+    source = (
+        values.connection("source_connection", given["source_connection"]) if "source_connection" in given else None
+    )
+    sql, table = given.get("sql"), given.get("source_table")
+    body = functions.body_of(function) if function is not None else functions.Body("empty")
+    if table is not None and (sql is not None or body.kind in ("constant", "dynamic")):
+        what = "both source_table and SQL are given"
+        raise DeclarationError(what, hint="with source_table the function's body is `pass`; or take source_table away")
+    if table is not None:
+        return _table_query(values.text("source_table", table), source)
+    if sql is not None:
+        return Query(sql=_sql(sql)), source
+    if body.kind == "constant":
+        return Query(sql=_sql(body.sql)), source
+    if body.kind == "empty":
+        what = f"function `{function.__name__}` returns None" if function is not None else "the pipeline has no query"
+        raise DeclarationError(what, hint='return SQL text or a frame, or give source_table="schema.table"')
+    return Query(function=function, function_digest=functions.digest(function)), source
+
+
+def _table_query(table: str, source: Any) -> tuple[Query, Any]:
+    if is_address(table):
+        address = parse_address(table)
+        if source is not None and connection_name(source) != address.connection:
+            raise DeclarationError(f"source_table `{table}` names another connection than source_connection")
+        table, source = address.thing, source or address.connection
+    return Query(source_table=table), source
+
+
+def _sql(text: object) -> str:
+    if not isinstance(text, str):
+        raise DeclarationError(f"the query is SQL text, got {type(text).__name__}")
+    sql = functions.dedent_sql(text)
+    if not sql.strip():
+        raise DeclarationError("the query is empty", hint="write a SELECT")
+    return sql
+
+
+def _targets(given: Mapping[str, Any]) -> tuple[TargetSpec, ...]:
+    one, several = given.get("target"), given.get("targets")
+    if (one is None) == (several is None):
+        what = "a pipeline has target= or targets=; " + ("neither is given" if one is None else "both are given")
+        raise DeclarationError(what, hint='target="warehouse:analytics.orders"')
+    if several is None:
+        return (target_spec(one, given, alone=True),)
+    if isinstance(several, (str, type)) or not isinstance(several, Iterable) or not (listed := list(several)):
+        raise DeclarationError("targets= is a list of at least one target", hint="targets=[Target(table=Orders), ...]")
+    found = tuple(target_spec(item, given, alone=len(listed) == 1) for item in listed)
+    places = [(connection_name(item.connection), _thing(item)) for item in found]
+    for place in places:
+        if places.count(place) > 1:
+            raise DeclarationError(f"the target {place[0]}:{place[1]} is given twice")
+    return found
+
+
+def _thing(spec: TargetSpec) -> str:
+    return spec.thing or str(spec.table.ref if spec.table is not None else "")
+
+
+def _policies(given: Mapping[str, Any]) -> Policies:
+    chosen: dict[str, Any] = {name: values.choice(name, given[name]) for name in _POLICIES if name in given}
+    if "dedup_by" in given:
+        chosen["dedup_by"] = values.text("dedup_by", given["dedup_by"])
+    if given.get("allow_lossy"):
+        chosen["allow_lossy"] = values.names("allow_lossy", given["allow_lossy"])
+    return Policies(**chosen)
+
+
+def _watermark(given: Mapping[str, Any]) -> dict[str, Any]:
+    column = values.text("watermark_column", given["watermark_column"]) if "watermark_column" in given else None
+    incremental = values.flag("incremental", given.get("incremental", column is not None))
+    if incremental and column is None:
+        hint = 'watermark_column="updated_at": the column that grows with each change'
+        raise DeclarationError("incremental=True needs watermark_column", hint=hint)
+    overlap = values.overlap(given["overlap"]) if "overlap" in given else None
+    if overlap is not None and not incremental:
+        raise DeclarationError(
+            "overlap is an option of incremental loads", hint="add incremental=True and watermark_column"
+        )
+    return {"incremental": incremental, "watermark_column": column, "overlap": overlap}
+
+
+def _schedule(given: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if "schedule" in given:
+        found["schedule"] = values.text("schedule", given["schedule"])
+    if "timezone" in given:
+        found["timezone"] = check_timezone(given["timezone"])
+    if "catch_up" in given:
+        found["catch_up"] = values.choice("catch_up", given["catch_up"])
+    return found
+
+
+def _steps(given: Mapping[str, Any]) -> dict[str, Any]:
+    flags = ("continue_on_failure_post", "continue_on_target_failure")
+    found: dict[str, Any] = {name: values.flag(name, given[name]) for name in flags if name in given}
+    found["transforms_pre"] = tuple(_pre(step) for step in _listed("transforms_pre", given))
+    found["transforms_post"] = tuple(_post(step) for step in _listed("transforms_post", given))
+    return found
+
+
+def _listed(option: str, given: Mapping[str, Any]) -> list[Any]:
+    value = given.get(option, ())
+    if isinstance(value, (str, PreTransform, TransformRef)) or callable(value):
+        return [value]
+    if not isinstance(value, Iterable):
+        raise DeclarationError(f"{option} is a list, got {type(value).__name__}")
+    return list(value)
+
+
+def _pre(step: Any) -> PreTransform:
+    if isinstance(step, PreTransform):
+        return step
+    known = ", ".join(PRE_TRANSFORMS)
+    hint = f'filter_where("{step}")' if isinstance(step, str) else f"it is made by one of {known}"
+    raise DeclarationError(f"transforms_pre holds {step!r}, which is not a step before a load", hint=hint)
+
+
+def _post(step: Any) -> Any:
+    if isinstance(step, str):
+        return functions.dedent_sql(values.text("transforms_post", step))
+    if isinstance(step, TransformRef):
+        return step
+    if isinstance(step, Transform):
+        return TransformRef(step.name)
+    if callable(step) and not isinstance(step, type):
+        return step
+    hint = 'give SQL text, a function, or ematix.transform_ref("name")'
+    raise DeclarationError(f"transforms_post holds {step!r}", hint=hint)
+
+
+def check_pipeline(spec: PipelineSpec) -> None:
+    """Refuse what does not fit between the pipeline and its targets.
+
+    Raises:
+        DeclarationError: Naming the option and what to write.
+    """
+    for item in spec.targets:
+        check_target(item)
+        if spec.incremental and item.mode == "truncate":
+            what = "truncate empties the target, so an incremental read would lose the older rows"
+            raise DeclarationError(what, hint='mode="merge" or "append", or take incremental away')
+        if spec.incremental and item.handle_deletes:
+            what = "handle_deletes needs all rows of the source, an incremental read has only the new ones"
+            raise DeclarationError(what, hint="take incremental or handle_deletes away")
+
+
+def override(spec: PipelineSpec, **options: Any) -> PipelineSpec:
+    """A pipeline with some options replaced, checked like a new one; for ``.sync(keys=..., mode=...)``.
+
+    Options of targets apply to every target.
+
+    Raises:
+        DeclarationError: When an option is unknown, or the whole does not fit together.
+    """
+    given = _known(options)
+    for name in given:
+        if name in ("target", "targets", "name", "source_table", "sql", "origin"):
+            raise DeclarationError(f"`{name}` cannot be changed for one run", hint="declare another pipeline")
+    changes: dict[str, Any] = {"targets": tuple(_override_target(item, given) for item in spec.targets)}
+    if "source_connection" in given:
+        changes["source_connection"] = values.connection("source_connection", given["source_connection"])
+    if any(name in given for name in ("incremental", "watermark_column", "overlap")):
+        present = {"incremental": spec.incremental, "watermark_column": spec.watermark_column, "overlap": spec.overlap}
+        if "watermark_column" in given and "incremental" not in given:
+            present["incremental"] = True
+        merged = {**present, **{name: given[name] for name in present if name in given}}
+        changes |= _watermark({name: value for name, value in merged.items() if value is not None})
+    policies = {found.name: getattr(spec.policies, found.name) for found in dataclasses.fields(Policies)}
+    changes["policies"] = _policies({**{k: v for k, v in policies.items() if v not in (None, ())}, **given})
+    changes |= _schedule(given)
+    changes |= {name: value for name, value in _steps(given).items() if name in given}
+    changed = dataclasses.replace(spec, **changes)
+    check_pipeline(changed)
+    return changed
+
+
+def _override_target(item: TargetSpec, given: Mapping[str, Any]) -> TargetSpec:
+    options = {name: getattr(item, name) for name in LOAD_OPTIONS}
+    options["column_map"] = dict(item.column_map) or None
+    changed = {**options, **{name: given[name] for name in LOAD_OPTIONS if name in given}}
+    again = target_spec(
+        Target(table=item.table if item.table is not None else item.thing, connection=item.connection, **changed),
+        {},
+        alone=True,
+    )
+    connection = (
+        values.connection("target_connection", given["target_connection"]) if "target_connection" in given else None
+    )
+    return dataclasses.replace(
+        again, thing=item.thing, write_options=item.write_options, connection=connection or item.connection
+    )
