@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ CONNECT_TIMEOUT_S = 10
 
 SESSION_SETTINGS = {
     "timezone": "UTC",
-    "datestyle": "ISO, YMD",
+    "datestyle": "ISO",
     "intervalstyle": "postgres",
     "extra_float_digits": "1",
     "bytea_output": "hex",
@@ -19,6 +20,18 @@ SESSION_SETTINGS = {
     "standard_conforming_strings": "on",
 }
 """Values are rendered the same in every session, whatever the server's or the role's defaults are."""
+
+
+def secured(options: dict[str, Any]) -> dict[str, Any]:
+    """Parameters with ``sslmode=verify-full`` for other machines, unless the user said something else."""
+    hosts = [host for host in str(options.get("host") or options.get("hostaddr") or "").split(",") if host]
+    local = all(host.startswith(("/", "@", "127.")) or host in ("localhost", "::1") for host in hosts)
+    if local or "sslmode" in options or "PGSSLMODE" in os.environ or "service" in options:
+        return options
+    added = {"sslmode": "verify-full"}
+    if "sslrootcert" not in options and "PGSSLROOTCERT" not in os.environ:
+        added["sslrootcert"] = "system"
+    return options | added
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,10 +50,9 @@ def from_hex(texts: pa.StringArray) -> pa.BinaryArray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    digits = pc.binary_slice(pc.cast(texts, pa.binary()), 2)
-    plain = pc.fill_null(digits, b"") if digits.null_count else digits
-    lengths = pc.divide(pc.binary_length(plain), 2)
-    data = binascii.unhexlify(b"".join(data_of(plain)))
+    plain = pc.fill_null(texts, "\\x") if texts.null_count else texts
+    lengths = pc.divide(pc.subtract(pc.binary_length(plain), 2), 2)
+    data = binascii.unhexlify(b"".join(data_of(plain)).replace(b"\\x", b""))
     offsets = offsets_of(lengths)
     mask = validity_of(texts)
     return pa.Array.from_buffers(

@@ -131,11 +131,13 @@ class PostgresDialect(Dialect):
             moment = f"replace(to_jsonb({expression} AT TIME ZONE 'UTC') #>> '{{}}', 'T', ' ')"
             return f"{moment} || CASE WHEN isfinite({expression}) THEN '+00' ELSE '' END"
         if kind.kind == "interval":
-            return (
-                f"CASE WHEN {expression} IS NOT NULL THEN concat_ws(' ', extract(year FROM {expression}) * 12 + extract(month FROM {expression}), 'mons',"
-                f" extract(day FROM {expression}), 'days', extract(hour FROM {expression}) * 3600"
-                f" + extract(minute FROM {expression}) * 60 + extract(second FROM {expression}), 's') END"
+            months = f"extract(year FROM {expression}) * 12 + extract(month FROM {expression})"
+            seconds = (
+                f"extract(hour FROM {expression}) * 3600 + extract(minute FROM {expression}) * 60"
+                f" + extract(second FROM {expression})"
             )
+            parts = f"{months}, 'mons', extract(day FROM {expression}), 'days', {seconds}, 's'"
+            return f"CASE WHEN {expression} IS NOT NULL THEN concat_ws(' ', {parts}) END"
         return super().as_text(expression, kind)
 
     def sha256(self, text: str) -> str:

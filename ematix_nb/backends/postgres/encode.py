@@ -77,7 +77,11 @@ def _cast(values: pa.Array, target: pa.DataType) -> pa.Array:
     if pt.is_time(target) and pt.is_string(source):
         message = f"{source} is not turned into {target}"
         raise RefusedError(message)
-    result = pc.cast(values, target)
+    try:
+        result = pc.cast(values, target)
+    except NotImplementedError as exc:
+        message = f"{source} is not turned into {target}"
+        raise RefusedError(message) from exc
     narrowing = pt.is_floating(target) and not pt.is_string(source)
     if narrowing:
         back = pc.cast(result, source, safe=False)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 VALUE_LIMIT = 80
 _COPY_CONTEXT = re.compile(
-    r"COPY (?P<table>.*), line (?P<row>\d+)(?:, column (?P<column>[^\n]*?))?(?:: (?P<rest>.*))?$", re.S
+    r"COPY (?P<table>.*), line (?P<row>\d+)(?:, column (?P<column>[^\n]*?))?(?:: (?P<rest>.*))?$", re.DOTALL
 )
 _REMEDIES = {
     "22003": "widen the column, or filter the value in the query",
@@ -32,6 +32,8 @@ _REMEDIES = {
 }
 _TRANSIENT_CLASSES = ("08", "53", "57", "58")
 _TRANSIENT_CODES = ("40001", "40P01", "55P03", "55006", "25P03", "25P04")
+_DATA_CLASSES = ("22", "23", "P0")
+_SQL_CLASSES = ("42", "0A", "2B", "3F")
 _FORBIDDEN = ("42501", "25006")
 
 
@@ -43,35 +45,53 @@ def missing_driver(exc: ImportError) -> MissingDriverError:
 
 def shorten(value: object) -> str:
     """A value for a message, at most 80 characters."""
-    text = str(value)
+    text = "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in str(value)[: VALUE_LIMIT + 1])
     return text if len(text) <= VALUE_LIMIT else text[: VALUE_LIMIT - 1] + "…"
+
+
+_REASONS: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (
+        ("authentication failed", "no password supplied"),
+        "authentication failed for user `{user}` at {place}",
+        "check user and password of the connection",
+    ),
+    (('database "',), "there is no database `{database}` at {place}", "check the name, or create the database"),
+    (('role "',), "there is no user `{user}` at {place}", "check the user of the connection"),
+    (
+        ("pg_hba.conf",),
+        "{place} does not let user `{user}` in: {text}",
+        "ask for an entry in pg_hba.conf, or set sslmode",
+    ),
+    (("timeout", "timed out"), "{place} did not answer in time", "check host, port, firewall and VPN"),
+    (
+        ("resolve", "translate host name", "name or service not known"),
+        "the host `{host}` is not known",
+        "check the spelling of the host, and the network",
+    ),
+    (
+        ("ssl", "certificate"),
+        "no trusted connection to {place}: {text}",
+        "other machines are asked for a valid certificate (sslmode=verify-full); set sslmode to say otherwise",
+    ),
+    (
+        ("refused",),
+        "nothing listens at {place}: connection refused",
+        "is the server started? check host and port",
+    ),
+)
+"""Words in the driver's message, what it means, what to do; the first that fits counts."""
 
 
 def connect_error(exc: psycopg.Error, *, host: str, port: str, user: str, database: str) -> ConnectError:
     """Why no connection came about, in one sentence."""
-    text, place = " ".join(redact(exc).split()), f"{host}:{port}"
-    low = text.lower()
-    if "authentication failed" in low or "no password supplied" in low:
-        return ConnectError(
-            f"authentication failed for user `{user}` at {place}", "check user and password of the connection"
-        )
-    if 'database "' in low and "does not exist" in low:
-        return ConnectError(f"there is no database `{database}` at {place}", "check the name, or create the database")
-    if "no pg_hba.conf entry" in low or "no encryption" in low:
-        return ConnectError(
-            f"{place} does not let user `{user}` in: {text}", "ask for an entry in pg_hba.conf, or set sslmode"
-        )
-    if 'role "' in low and "does not exist" in low:
-        return ConnectError(f"there is no user `{user}` at {place}", "check the user of the connection")
-    if "timeout" in type(exc).__name__.lower() or "timeout" in low or "timed out" in low:
-        return ConnectError(f"{place} did not answer in time", "check host, port, firewall and VPN")
-    if "resolve" in low or "translate host name" in low or "name or service not known" in low:
-        return ConnectError(f"the host `{host}` is not known", "check the spelling of the host, and the network")
-    if "refused" in low:
-        return ConnectError(
-            f"nothing listens at {place}: connection refused", "is the server started? check host and port"
-        )
-    return ConnectError(f"cannot connect to {place} as `{user}`: {text}", "check the connection's settings")
+    text = " ".join(redact(exc).split())
+    low = f"{type(exc).__name__} {text}".lower()
+    parts = {"place": f"{host}:{port}", "host": host, "user": user, "database": database, "text": text}
+    for words, what, hint in _REASONS:
+        if any(word in low for word in words):
+            return ConnectError(what.format(**parts), hint)
+    message = "cannot connect to {place} as `{user}`: {text}".format(**parts)
+    return ConnectError(message, "check the connection's settings")
 
 
 def translate(
@@ -96,24 +116,19 @@ def translate(
     code, diag = exc.sqlstate or "", exc.diag
     message = redact(diag.message_primary or " ".join(str(exc).split()))
     hint = redact(diag.message_hint or "")
-    if code == "57014":
-        if cancelled:
-            return CancelledError("the statement was stopped, as asked", "nothing of this transaction was kept")
-        return TransientError(f"the server stopped the statement: {message}", "raise statement_timeout, or try again")
-    if code == "55P03":
-        return TransientError(f"waited too long for a lock{waited_for}: {message}", "try again when it is free")
+    if cancelled and code in ("57014", ""):
+        return CancelledError("the statement was stopped, as asked", "nothing of this transaction was kept")
+    if not code:
+        return TransientError(f"the connection was lost: {message}", "try again") if lost else RunError(message)
     if code in _TRANSIENT_CODES or code[:2] in _TRANSIENT_CLASSES:
-        return TransientError(message, hint or "try again")
+        what = f"waited too long for a lock{waited_for}: {message}" if code == "55P03" else message
+        return TransientError(what, hint or "try again")
     if code in _FORBIDDEN:
         return RunError(f"PostgreSQL refuses: {message}", hint or "check the rights of the connection's user")
-    if code[:2] in ("22", "23") or code == "P0001":
+    if code[:2] in _DATA_CLASSES:
         return _data_error(exc, code, message, hint)
-    if code[:2] in ("42", "0A", "2B", "3F"):
+    if code[:2] in _SQL_CLASSES:
         return SqlError(message, hint, where=_place(diag.statement_position, query, offset))
-    if not code:
-        if cancelled:
-            return CancelledError("the statement was stopped, as asked", "nothing of this transaction was kept")
-        return TransientError(f"the connection was lost: {message}", "try again") if lost else RunError(message)
     return RunError(f"PostgreSQL failed ({code}): {message}", hint)
 
 
@@ -126,7 +141,11 @@ def _data_error(exc: psycopg.Error, code: str, message: str, hint: str) -> DataE
         place = (f"column `{column}` " if column else "") + f"row {found['row']}: "
     elif diag.column_name:
         place = f"column `{diag.column_name}`: "
-    detail = f" ({shorten(redact(diag.message_detail))})" if diag.message_detail and code.startswith("23") else ""
+    detail = (
+        f" ({shorten(redact(diag.message_detail))})"
+        if diag.message_detail and code in ("23505", "23503", "23P01")
+        else ""
+    )
     return DataError(f"{place}{shorten_tail(message)}{detail}", hint or _REMEDIES.get(code, ""))
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.base import BATCH_ROWS
 from ematix_nb.declare.spec import Column
-from ematix_nb.errors import CancelledError, UsageError
+from ematix_nb.errors import CancelledError, RunError, UsageError
 
 from .capabilities import CAPABILITIES
 from .catalogue import Catalogue
-from .config import APPLICATION_NAME, CONNECT_TIMEOUT_S, SESSION_SETTINGS
+from .config import APPLICATION_NAME, CONNECT_TIMEOUT_S, SESSION_SETTINGS, secured
 from .dialect import PostgresDialect
 from .errors import connect_error, missing_driver, translate
 from .passthrough import group_chunks, read_ahead
@@ -75,6 +75,7 @@ def _connect(settings: Settings) -> psycopg.Connection[Any]:
         options.setdefault("connect_timeout", CONNECT_TIMEOUT_S)
         options.setdefault("application_name", APPLICATION_NAME)
         options["client_encoding"] = "UTF8"
+        options = secured(options)
     except psycopg.Error as exc:
         raise connect_error(exc, host="?", port="?", user="?", database="?") from exc
     try:
@@ -107,16 +108,15 @@ class PostgresSession:
         self._catalogue = Catalogue(self._ask)
         self._interrupted = False
         self._stream: Iterator[Any] | None = None
-        self._identity: str | None = None
-
-    @property
-    def identity(self) -> str:
+        self.identity = self._find_identity()
         """Equal for two sessions of one running server, database, user and search path."""
-        if self._identity is None:
+
+    def _find_identity(self) -> str:
+        """A copy of a server has its system identifier too, hence the moment at which the server started."""
+        with self._translated(""):
             database, user, oid, started, place, path, may = self._ask(_IDENTITY_SQL, [])[0]
             system = self._ask("SELECT system_identifier::text FROM pg_control_system()", [])[0][0] if may else place
-            self._identity = f"postgres {database} as {user} ({system}/{started}/{oid}, {path})"
-        return self._identity
+            return f"postgres {database} as {user} ({system}/{started}/{oid}, {path})"
 
     def execute(self, sql: str, params: Sequence[object] = ()) -> int:
         """Run one statement; the rows it touched (-1 when unknown). Definitions wait 10 s for a lock.
@@ -162,9 +162,10 @@ class PostgresSession:
         """
         self._end_stream()
         if self._is_failed():
+            kind = CancelledError if self._interrupted else RunError
             self.rollback()
             message = "the transaction had failed and was rolled back"
-            raise CancelledError(message, "nothing of it was kept")
+            raise kind(message, "nothing of it was kept")
         with self._translated("COMMIT"):
             self._connection.execute(b"COMMIT")
 

@@ -26,7 +26,7 @@ BLOCK_BYTES = 1 << 20
 BLOCKS_AHEAD = 2
 _COLUMN = re.compile(r"In CSV column #(\d+)")
 _ROW = re.compile(r"Row #(\d+)")
-_TEMPORAL = ("date", "time", "timestamp", "timestamptz")
+_TEMPORAL = ("date", "timestamp", "timestamptz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +235,6 @@ def _value_error(column: Column, row: int, value: str) -> DataError:
         )
     elif kind in _TEMPORAL:
         hint = f"years 1 to 9999 can be read; write CASE WHEN isfinite({name}) THEN {name} END, or CAST({name} AS text)"
-        hint = hint.replace("CASE WHEN isfinite", "NULLIF or CASE WHEN isfinite") if kind == "time" else hint
     elif kind == "array":
         hint = (
             f"only arrays of one dimension that begin at 1 can be read; write CAST({name} AS text) or to_json({name})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +10,13 @@ from ematix_nb.declare.data_types import MAX_DECIMAL128, to_arrow
 from ematix_nb.errors import DataError
 
 from . import types as t
+from .decode import data_of
 from .encode import as_copy_text, checked, escape_copy, interval_bytes, uuid_bytes
 from .errors import missing_driver, shorten
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
     import pyarrow as pa
 
     from ematix_nb.declare.data_types import DataType
@@ -65,7 +67,7 @@ class Sink:
         if self.oid == t.NUMERIC:
             kind = self.kind
             if kind.precision is None:
-                return pt.is_decimal128(self.arrow) and self.arrow.scale >= 0
+                return bool(pt.is_decimal128(self.arrow)) and self.arrow.scale >= 0
             return kind.precision <= MAX_DECIMAL128 and 0 <= (kind.scale or 0) <= kind.precision
         return self.oid in BINARY_OIDS
 
@@ -224,15 +226,12 @@ def _text_chunks(sinks: Sequence[Sink]) -> Callable[[Iterable[list[pa.Array]]], 
     """COPY's text format: one line a row, so that the server's line numbers are rows."""
 
     def chunks(slices: Iterable[list[pa.Array]]) -> Iterator[bytes]:
-        import pyarrow as pa
         import pyarrow.compute as pc
 
         for arrays in slices:
             fields = [escape_copy(as_copy_text(v, sink.kind)) for sink, v in zip(sinks, arrays, strict=True)]
             lines = pc.binary_join_element_wise(*fields, "\t") if len(fields) > 1 else fields[0]
             ended = pc.binary_join_element_wise(lines, "\n", "")
-            offsets, data = ended.buffers()[1:]
-            del offsets
-            yield pa.py_buffer(data).to_pybytes()
+            yield b"".join(data_of(ended))
 
     return chunks
