@@ -16,7 +16,7 @@ from ematix_nb.load.plan import COPY_THROUGH, INSERT_SELECT
 from ematix_nb.sql.statements import CHAIN, NEW_VERSIONS, LoadStatements
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     import pyarrow as pa
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ematix_nb.load.context import RunContext
     from ematix_nb.load.plan import LoadPlan
     from ematix_nb.load.source import OpenSource
+    from ematix_nb.state.model import Lease, RunRecord, Watermark
 
 STAGE = TableRef(None, "ematix_stage")
 SAMPLE_KEYS = 3
@@ -100,6 +101,15 @@ class SqlLoad:
         self.context.token.check()
         self._check_counts()
         failpoint("check_counts")
+
+    def write_state(self, state: Any, lease: Lease, record: RunRecord, mark: Watermark | None) -> None:
+        """Watermark, slot, history and the fence, in the open transaction."""
+        state.write_commit(lease, record, mark)
+        failpoint("state_write")
+
+    def commit(self) -> None:
+        """Commit data and state together."""
+        self.session.commit()
 
     def close(self) -> None:
         """Drop the temporary tables."""

@@ -138,6 +138,14 @@ class StateStore(Protocol):
         """Write the end of a run that did not commit and give the lease back; commits by itself."""
         ...
 
+    def withdraw(self, lease: Lease) -> None:
+        """Give the lease back and leave no history row; commits by itself."""
+        ...
+
+    def add_history(self, record: RunRecord) -> None:
+        """Insert a finished row (a post-transform); commits by itself."""
+        ...
+
     def history(self, pipeline: str | None = None, last: int = 20) -> list[RunRecord]:
         """The newest runs first."""
         ...

@@ -216,6 +216,21 @@ class SqlState:
             self._session.rollback()
             raise
 
+    def withdraw(self, lease: Lease) -> None:
+        """Give the lease back and take the run's history row away: it turned out that there is nothing to do."""
+        self._session.begin()
+        try:
+            self._session.execute(
+                f"DELETE FROM {self._name('run_history')}"
+                f" WHERE run_id = {self._value(1, _column('run_history', 'run_id'))}",
+                [lease.claim.run_id],
+            )
+            self._give_back(lease)
+            self._session.commit()
+        except BaseException:
+            self._session.rollback()
+            raise
+
     def add_history(self, record: RunRecord) -> None:
         """Insert a finished row of its own (a post-transform)."""
         self._insert_history(record)

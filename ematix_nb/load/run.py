@@ -1,0 +1,342 @@
+"""Running a pipeline: one lease, one plan, one commit per target; or the same, rolled back.
+
+The steps and their failpoints, in order: lock, read_state, open_source,
+stage_create, fetch, stage_write, stage_done, tx_begin, apply, check_counts,
+state_write, history_write, before_commit, commit, ack_source, release,
+post_transform.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ematix_nb.backends.registry import backend_for
+from ematix_nb.connections import redact, resolve
+from ematix_nb.errors import CancelledError, FlowError, LockedError
+from ematix_nb.events import RunFinished, RunStarted
+from ematix_nb.load import window as windows
+from ematix_nb.load.failpoints import failpoint
+from ematix_nb.load.file_load import FileLoad
+from ematix_nb.load.heartbeat import Heartbeat
+from ematix_nb.load.planner import TargetSide, make_plan, state_name, target_ref
+from ematix_nb.load.source import open_source
+from ematix_nb.load.sql_load import SqlLoad
+from ematix_nb.state import liveness
+from ematix_nb.state.file_state import FileState
+from ematix_nb.state.model import Claim, Lease, RunRecord, Watermark
+from ematix_nb.state.sql_state import SqlState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ematix_nb.declare.spec import PipelineSpec, TargetSpec
+    from ematix_nb.load.context import RunContext
+    from ematix_nb.load.plan import LoadPlan
+    from ematix_nb.load.source import OpenSource
+    from ematix_nb.state.model import StateStore
+
+
+@dataclass(frozen=True)
+class TargetOutcome:
+    """How the load of one target ended."""
+
+    run_id: str
+    target: str
+    status: str
+    """success, failed, cancelled, already-done (a slot that had fired) or dry-run."""
+    counts: dict[str, int] = field(default_factory=dict)
+    plan: LoadPlan | None = None
+    warnings: tuple[str, ...] = ()
+    error: FlowError | None = None
+    seconds: float = 0.0
+    watermark_before: str = ""
+    watermark_after: str = ""
+
+
+class OpenTarget:
+    """A target that is open: its session, its state and what the planner needs."""
+
+    def __init__(self, spec: PipelineSpec, target: TargetSpec, *, read_only: bool, create: bool) -> None:
+        self.spec = spec
+        self.target = target
+        self.connection = resolve(target.connection)
+        self.backend = backend_for(self.connection.kind)
+        self.ref = target_ref(target)
+        self.session: Any = self.backend.open(self.connection, read_only=read_only, create=create)
+        self.name = state_name(spec, self.ref)
+        self.is_sql = self.session.capabilities.has_sql
+        self.state: StateStore = SqlState(self.session) if self.is_sql else FileState(self.session, self.thing)
+
+    @property
+    def thing(self) -> str:
+        """The folder of a file target."""
+        if self.target.table is not None:
+            options = dict(self.target.write_options)
+            return str(options.get("prefix") or str(self.ref).replace(".", "/"))
+        return self.target.thing
+
+    def side(self) -> TargetSide:
+        """What the planner has to know."""
+        if not self.is_sql:
+            return FileLoad.side(self)
+        info = self.session.table(self.ref)
+        return TargetSide(
+            self.connection.name,
+            self.ref,
+            info,
+            self.session.capabilities,
+            self.session.dialect,
+            self.session.identity,
+            self.session.dialect.name,
+        )
+
+    def reopen_state(self) -> tuple[StateStore, Callable[[], None]]:
+        """A second session for the heartbeat."""
+        session = self.backend.open(self.connection, read_only=False, create=False)
+        return (SqlState(session) if self.is_sql else FileState(session, self.thing)), session.close
+
+    def loader(self, plan: LoadPlan, source: OpenSource, context: RunContext) -> Any:
+        """The executor for this kind of target."""
+        if self.is_sql:
+            return SqlLoad(plan, self.spec, self.target, source, self.session, context)
+        return FileLoad(plan, self.spec, self.target, source, self, context)
+
+    def close(self) -> None:
+        """Close the session."""
+        self.session.close()
+
+
+@contextlib.contextmanager
+def opened(
+    spec: PipelineSpec, target: TargetSpec, context: RunContext, *, read_only: bool = False, create: bool = True
+) -> Iterator[tuple[OpenTarget, OpenSource]]:
+    """Target and source, both open, with their interrupts tied to the run's cancel token."""
+    hooks = []
+    side = OpenTarget(spec, target, read_only=read_only, create=create)
+    try:
+        hooks.append(side.session.interrupt if side.is_sql else (lambda: None))
+        context.token.on_cancel(hooks[-1])
+        source = open_source(spec, resolve(spec.source), side.connection, side.session)
+        try:
+            hooks.append(source.session.interrupt)
+            context.token.on_cancel(hooks[-1])
+            yield side, source
+        finally:
+            context.token.remove(hooks[-1])
+            source.close()
+    finally:
+        context.token.remove(hooks[0])
+        side.close()
+
+
+def run_target(spec: PipelineSpec, target: TargetSpec, context: RunContext) -> TargetOutcome:
+    """Load one target; the outcome tells how it ended (errors are in it, not raised).
+
+    Raises:
+        LockedError: When another run of the pipeline is alive.
+        UsageError: When the declaration does not fit; nothing was written, not even history.
+    """
+    with opened(spec, target, context, create=not context.dry) as (side, source):
+        stored = side.state.watermark(side.name)
+        plan = make_plan(spec, target, source, side.side(), stored, full_refresh=context.full_refresh)
+        if context.dry:
+            return _dry_run(side, source, plan, context)
+        side.state.ensure()
+        if context.slot is not None and side.state.slot(side.name, context.slot).done:
+            return TargetOutcome(context.run_id, plan.target, "already-done", plan=plan)
+        return _leased_run(side, source, plan, context)
+
+
+def _leased_run(side: OpenTarget, source: OpenSource, plan: LoadPlan, context: RunContext) -> TargetOutcome:
+    record = _record(side, plan, context)
+    lease = side.state.acquire(
+        Claim(side.name, context.run_id, liveness.host_name(), liveness.process_token()), record
+    )
+    try:
+        failpoint("lock")
+        return _work(side, source, lease, record, context)
+    except BaseException as exc:
+        return _failed(side, lease, record, context, exc)
+
+
+def _work(
+    side: OpenTarget, source: OpenSource, lease: Lease, record: RunRecord, context: RunContext
+) -> TargetOutcome:
+    """Plan again under the lease (another run may have moved the watermark meanwhile), load, commit."""
+    stored = side.state.watermark(side.name)
+    if context.slot is not None and side.state.slot(side.name, context.slot).done:
+        side.state.withdraw(lease)
+        return TargetOutcome(context.run_id, f"{side.connection.name}:{side.ref}", "already-done")
+    failpoint("read_state")
+    plan = make_plan(side.spec, side.target, source, side.side(), stored, full_refresh=context.full_refresh)
+    failpoint("open_source")
+    context.listener.on_event(
+        RunStarted(run_id=context.run_id, pipeline=plan.pipeline, target=plan.target, mode=plan.mode)
+    )
+    beat = Heartbeat(lease, side.reopen_state) if side.session.capabilities.many_writers else contextlib.nullcontext()
+    loader = side.loader(plan, source, context)
+    with beat:
+        loader.prepare()
+        _begin(side)
+        failpoint("tx_begin")
+        loader.apply()
+        if loader.outcome.kept_empty:
+            side.session.rollback()
+            _begin(side)
+        done = _commit(side, loader, plan, lease, record, stored, context)
+    with contextlib.suppress(FlowError):
+        loader.close()
+    failpoint("release")
+    _finished(context, plan, done)
+    return done
+
+
+def _begin(side: OpenTarget) -> None:
+    if side.is_sql:
+        side.session.begin()
+
+
+def _commit(
+    side: OpenTarget,
+    loader: Any,
+    plan: LoadPlan,
+    lease: Lease,
+    record: RunRecord,
+    stored: Watermark | None,
+    context: RunContext,
+) -> TargetOutcome:
+    """The one place that commits: (1) watermark, slot, history and fence; (2) the data with them; (3) the source."""
+    mark = _next_watermark(plan, loader, stored)
+    before = stored.value if stored else ""
+    finished = context.clock.now()
+    record = dataclasses.replace(
+        record,
+        status="success",
+        path=plan.route,
+        fingerprint=plan.fingerprint,
+        counts=dict(loader.outcome.counts),
+        finished_at=finished,
+        watermark_before=before,
+        watermark_after=mark.value if mark else before,
+        metrics={"warnings": loader.outcome.warnings} if loader.outcome.warnings else {},
+    )
+    loader.write_state(side.state, lease, record, mark)
+    failpoint("history_write")
+    context.token.check()
+    failpoint("before_commit")
+    loader.commit()
+    failpoint("commit")
+    failpoint("ack_source")
+    return TargetOutcome(
+        context.run_id,
+        plan.target,
+        "success",
+        counts=record.counts,
+        plan=plan,
+        warnings=(*plan.warnings, *loader.outcome.warnings),
+        seconds=(finished - context.started).total_seconds(),
+        watermark_before=before,
+        watermark_after=record.watermark_after,
+    )
+
+
+def _next_watermark(plan: LoadPlan, loader: Any, stored: Watermark | None) -> Watermark | None:
+    if plan.window is None or not loader.outcome.watermark:
+        return None
+    kind = next(column.type for column in plan.source_columns if column.name == plan.window.column)
+    old = stored.value if stored is not None and plan.window.stored else ""
+    return Watermark(plan.window.column, windows.newer(old, loader.outcome.watermark, kind), kind.kind)
+
+
+def _dry_run(side: OpenTarget, source: OpenSource, plan: LoadPlan, context: RunContext) -> TargetOutcome:
+    loader = side.loader(plan, source, context)
+    try:
+        loader.prepare()
+        _begin(side)
+        loader.apply()
+    finally:
+        if side.is_sql:
+            side.session.rollback()
+        with contextlib.suppress(FlowError):
+            loader.close()
+    return TargetOutcome(
+        context.run_id,
+        plan.target,
+        "dry-run",
+        counts=dict(loader.outcome.counts),
+        plan=plan,
+        warnings=(*plan.warnings, *loader.outcome.warnings),
+        seconds=(context.clock.now() - context.started).total_seconds(),
+        watermark_before=plan.window.stored if plan.window else "",
+        watermark_after=loader.outcome.watermark,
+    )
+
+
+def _record(side: OpenTarget, plan: LoadPlan, context: RunContext) -> RunRecord:
+    return RunRecord(
+        run_id=context.run_id,
+        pipeline=side.name,
+        target_schema=plan.ref.schema or "",
+        target_table=plan.ref.name,
+        mode=plan.mode,
+        path=plan.route,
+        started_at=context.started,
+        fingerprint=plan.fingerprint,
+        trigger=context.trigger,
+        slot=context.slot,
+        watermark_before=plan.window.stored if plan.window else "",
+        host=liveness.host_name(),
+        process=liveness.process_token(),
+    )
+
+
+def _failed(
+    side: OpenTarget, lease: Lease, record: RunRecord, context: RunContext, exc: BaseException
+) -> TargetOutcome:
+    """Close the history row of a run that did not commit; a failure to do so must not hide the first error."""
+    cancelled = isinstance(exc, (CancelledError, KeyboardInterrupt)) or context.token.cancelled
+    status = "cancelled" if cancelled else "failed"
+    finished = context.clock.now()
+    text = redact(str(exc) or type(exc).__name__)
+    record = dataclasses.replace(record, status=status, error=text, finished_at=finished)
+    try:
+        side.state.close_failed(lease, record)
+    except FlowError:
+        # the connection may be gone; then the row is closed as abandoned by the next run
+        _close_elsewhere(side, lease, record)
+    seconds = (finished - context.started).total_seconds()
+    context.listener.on_event(
+        RunFinished(run_id=context.run_id, pipeline=side.spec.name, status=status, seconds=seconds, error=text)
+    )
+    if not isinstance(exc, FlowError):
+        raise exc
+    if cancelled and not isinstance(exc, CancelledError):
+        exc = CancelledError("the run was cancelled; nothing was written")
+    return TargetOutcome(context.run_id, f"{side.connection.name}:{side.ref}", status, error=exc, seconds=seconds)
+
+
+def _close_elsewhere(side: OpenTarget, lease: Lease, record: RunRecord) -> None:
+    with contextlib.suppress(FlowError):
+        state, close = side.reopen_state()
+        try:
+            state.close_failed(lease, record)
+        finally:
+            close()
+
+
+def _finished(context: RunContext, plan: LoadPlan, done: TargetOutcome) -> None:
+    context.listener.on_event(
+        RunFinished(
+            run_id=context.run_id,
+            pipeline=plan.pipeline,
+            status=done.status,
+            counts=done.counts,
+            seconds=done.seconds,
+        )
+    )
+
+
+__all__ = ["LockedError", "OpenTarget", "TargetOutcome", "opened", "run_target"]
