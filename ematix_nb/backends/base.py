@@ -11,42 +11,33 @@ be called from another. SQL systems give a :class:`SqlSession`, file stores a
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ematix_nb.declare.data_types import DataType, Stored, Verdict
 from ematix_nb.declare.spec import Column, TableRef
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from ematix_nb.declare.data_types import DataType
     from ematix_nb.sql.dialect import Dialect
 
 BATCH_ROWS = 65_536
 
-
-class Verdict(enum.Enum):
-    """What happens to the values of a type in a system."""
-
-    EXACT = "exact"
-    WIDENED = "widened"
-    """Every value is kept, in a larger type or as text."""
-    LOSSY = "lossy"
-    """Some values would change: only with ``allow_lossy``."""
-    REFUSED = "refused"
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """How a system stores a column type."""
-
-    type: DataType
-    """The type that is sent and read back."""
-    verdict: Verdict = Verdict.EXACT
-    reason: str = ""
-    """Why the verdict is not exact, one phrase."""
+__all__ = [
+    "BATCH_ROWS",
+    "Backend",
+    "Capabilities",
+    "FileScan",
+    "FileSession",
+    "Manifest",
+    "PassThrough",
+    "SqlSession",
+    "Stored",
+    "TableInfo",
+    "Verdict",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +165,14 @@ class FileSession(Protocol):
     capabilities: Capabilities
     identity: str
 
+    def configure(self, options: Mapping[str, Any]) -> None:
+        """Set the write options of the target for ``stage``."""
+        ...
+
+    def store(self, kind: DataType) -> Stored:
+        """How files of this place store a type."""
+        ...
+
     def tables(self) -> list[str]:
         """Things that can be read here: folders and files with a known ending."""
         ...
@@ -183,7 +182,10 @@ class FileSession(Protocol):
         ...
 
     def manifest(self, thing: str) -> Manifest | None:
-        """The newest manifest of a target, None when there is none yet."""
+        """The newest manifest of a target; None when nothing is there yet.
+
+        Number 0 stands for files that lay there before any run: the first publication adopts them.
+        """
         ...
 
     def stage(self, thing: str, columns: Sequence[Column], batches: Iterable[pa.RecordBatch], run_id: str) -> list[str]:
@@ -237,8 +239,11 @@ class Backend(Protocol):
     """The connection kinds it serves."""
     capabilities: Capabilities
 
-    def open(self, connection: Any, *, read_only: bool = False) -> Any:
+    def open(self, connection: Any, *, read_only: bool = False, create: bool = True) -> Any:
         """Open a session for a typed connection.
+
+        With ``create=False`` nothing appears on disk: a database file that does not exist is stood in for by an
+        empty one in memory (a dry run can write into it), a folder that does not exist reads as empty.
 
         Raises:
             ConnectError: When the system cannot be reached or refuses the login.

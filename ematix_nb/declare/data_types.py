@@ -7,6 +7,7 @@ numbers all travel as Arrow strings and must still be told apart.
 
 from __future__ import annotations
 
+import enum
 import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -100,6 +101,28 @@ UUID = DataType("uuid")
 BYTES = DataType("bytes")
 
 
+class Verdict(enum.Enum):
+    """What happens to the values of a type in a system."""
+
+    EXACT = "exact"
+    WIDENED = "widened"
+    """Every value is kept, in a larger type or as text."""
+    LOSSY = "lossy"
+    """Some values would change: only with ``allow_lossy``."""
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """How a system stores a column type."""
+
+    type: DataType
+    """The type that is sent and read back."""
+    verdict: Verdict = Verdict.EXACT
+    reason: str = ""
+    """Why the verdict is not exact, one phrase."""
+
+
 @functools.cache
 def _simple_arrow() -> dict[str, pa.DataType]:
     import pyarrow as pa
@@ -175,7 +198,9 @@ def from_arrow(arrow: pa.DataType) -> DataType:
     if pt.is_decimal(arrow):
         return DataType("numeric", precision=arrow.precision, scale=arrow.scale)
     if pt.is_timestamp(arrow):
-        return DataType("timestamptz" if arrow.tz else "timestamp", precision=NANOSECONDS if arrow.unit == "ns" else None)
+        return DataType(
+            "timestamptz" if arrow.tz else "timestamp", precision=NANOSECONDS if arrow.unit == "ns" else None
+        )
     if pt.is_dictionary(arrow):
         return from_arrow(arrow.value_type)
     if pt.is_large_string(arrow) or pt.is_string_view(arrow):

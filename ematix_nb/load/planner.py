@@ -15,7 +15,7 @@ from ematix_nb.errors import DataError, DeclarationError, SqlError, did_you_mean
 from ematix_nb.load import window as windows
 from ematix_nb.load.conversions import Conversion, conversion
 from ematix_nb.load.plan import ARROW, COPY_THROUGH, INSERT_SELECT, ColumnPlan, LoadPlan
-from ematix_nb.load.schema import SchemaPlan, engine_columns, plan_schema
+from ematix_nb.load.schema import SchemaPlan, plan_files, plan_schema
 from ematix_nb.sql.check import check_select
 from ematix_nb.sql.source_query import build_source_query
 
@@ -283,6 +283,8 @@ def _schema(
         if target.mode == "scd2" and column.name in SCD2_COLUMNS:
             message = f"column `{column.name}` is reserved in mode scd2"
             raise DeclarationError(message, "rename it with column_map")
+    if not side.capabilities.has_sql:
+        return plan_files(side.ref, wanted, side.info, on_drift=spec.policies.on_drift)
     table = target.table
     return plan_schema(
         side.dialect,
@@ -397,4 +399,4 @@ def _promises(side: TargetSide) -> tuple[str, ...]:
     return ()
 
 
-__all__ = ["TargetSide", "engine_columns", "make_plan", "state_name", "target_ref"]
+__all__ = ["TargetSide", "make_plan", "state_name", "target_ref"]

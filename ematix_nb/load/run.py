@@ -19,7 +19,7 @@ from ematix_nb.errors import CancelledError, FlowError, LockedError
 from ematix_nb.events import RunFinished, RunStarted
 from ematix_nb.load import window as windows
 from ematix_nb.load.failpoints import failpoint
-from ematix_nb.load.file_load import FileLoad
+from ematix_nb.load.file_load import FileLoad, file_side
 from ematix_nb.load.heartbeat import Heartbeat
 from ematix_nb.load.planner import TargetSide, make_plan, state_name, target_ref
 from ematix_nb.load.source import open_source
@@ -81,7 +81,7 @@ class OpenTarget:
     def side(self) -> TargetSide:
         """What the planner has to know."""
         if not self.is_sql:
-            return FileLoad.side(self)
+            return file_side(self.connection.name, self.ref, self.thing, self.session)
         info = self.session.table(self.ref)
         return TargetSide(
             self.connection.name,
@@ -102,7 +102,7 @@ class OpenTarget:
         """The executor for this kind of target."""
         if self.is_sql:
             return SqlLoad(plan, self.spec, self.target, source, self.session, context)
-        return FileLoad(plan, self.spec, self.target, source, self, context)
+        return FileLoad(plan, self.spec, self.target, source, self.session, self.thing, context)
 
     def close(self) -> None:
         """Close the session."""

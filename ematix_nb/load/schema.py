@@ -77,6 +77,31 @@ def plan_schema(
     return _existing(dialect, wanted, found, mode=mode, keys=keys, on_drift=on_drift)
 
 
+def plan_files(ref: TableRef, wanted: Sequence[Column], found: TableInfo | None, *, on_drift: str) -> SchemaPlan:
+    """Decide the columns of a folder of files: new columns join, a type may only grow.
+
+    Raises:
+        SchemaDriftError: When the policy forbids a difference, or a type cannot grow without loss.
+    """
+    meta = tuple(column.name for column in META)
+    if found is None:
+        return SchemaPlan(tuple(wanted), (SchemaChange(f"create folder {ref}", ""),), meta)
+    have = {column.name: column for column in found.columns}
+    drift = []
+    for column in wanted:
+        existing = have.get(column.name)
+        if existing is None:
+            drift.append(f"column `{column.name}` ({column.type}) is new")
+        elif conversion(column.type, existing.type).verdict is Verdict.REFUSED:
+            message = f"column `{column.name}` is {existing.type} in the files and {column.type} in the source"
+            raise SchemaDriftError(message, "cast it in the SELECT, or write to another folder")
+    if drift and on_drift == "error":
+        message = f"the target `{ref}` does not fit: " + "; ".join(drift)
+        raise SchemaDriftError(message, "allow on_drift='evolve', or write to another folder")
+    changes = tuple(SchemaChange(text, "") for text in drift)
+    return SchemaPlan(tuple(wanted), changes, meta)
+
+
 def engine_columns(dialect: Dialect, mode: str) -> tuple[Column, ...]:
     """The columns that the engine adds in a mode, with stored types."""
     columns = (*VERSIONED, *META) if mode == "scd2" else META

@@ -5,22 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ematix_nb.declare.data_types import TEXT, TIMESTAMPTZ, UUID, to_arrow
+from ematix_nb.declare.data_types import TEXT, TIMESTAMPTZ, UUID
 from ematix_nb.declare.spec import BATCH_ID, LOADED_AT, Column, TableRef
 from ematix_nb.errors import DataError
-from ematix_nb.events import BatchRead, PhaseStarted, SchemaChanged, Warned
+from ematix_nb.events import PhaseStarted, SchemaChanged, Warned
 from ematix_nb.load import window as windows
-from ematix_nb.load.conversions import caster
+from ematix_nb.load.batches import META_TYPES, SourceBatches
 from ematix_nb.load.failpoints import failpoint
 from ematix_nb.load.plan import COPY_THROUGH, INSERT_SELECT
 from ematix_nb.sql.statements import CHAIN, NEW_VERSIONS, LoadStatements
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import pyarrow as pa
-
-    from ematix_nb.backends.base import SqlSession
     from ematix_nb.declare.spec import PipelineSpec, TargetSpec
     from ematix_nb.load.context import RunContext
     from ematix_nb.load.plan import LoadPlan
@@ -56,7 +51,7 @@ class SqlLoad:
         spec: PipelineSpec,
         target: TargetSpec,
         source: OpenSource,
-        session: SqlSession,
+        session: Any,
         context: RunContext,
     ) -> None:
         self.plan = plan
@@ -67,6 +62,7 @@ class SqlLoad:
         self.context = context
         self.outcome = Outcome()
         self.statements = statements_for(plan, target, session.dialect, context)
+        self.batches = SourceBatches(plan, source, context, session.dialect.store)
         self._kinds = {column.name: column.type for column in plan.source_columns}
 
     # -- the steps --------------------------------------------------------------------------------------------
@@ -121,84 +117,21 @@ class SqlLoad:
         if self.plan.route == INSERT_SELECT:
             return self.session.execute(self.statements.stage_select(self.plan.source_sql))
         if self.plan.route == COPY_THROUGH:
-            chunks = self._checked(self.source.session.copy_out(self.plan.source_sql))
-            return int(self.session.copy_into(STAGE, columns, chunks))  # type: ignore[attr-defined]  # PassThrough
-        return self.session.write(STAGE, columns, self.batches())
-
-    def _checked(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        size = 0
-        for chunk in chunks:
-            self.context.token.check()
-            failpoint("fetch")
-            size += len(chunk)
-            self._emit_read(self.outcome.counts.get("rows_read", 0), size)
-            yield chunk
-
-    def batches(self, meta: bool = False) -> Iterator[pa.RecordBatch]:
-        """The source's rows, cast to the target's types; with the engine's columns when asked."""
-        import pyarrow as pa
-
-        columns = [column for column in self.plan.data if not (meta and column.name in self.plan.hidden)]
-        casts = [caster(column.name, self._kinds[column.name], column.type) for column in columns]
-        rows = size = 0
-        for batch in self.source.session.read(self.plan.source_sql, self.plan.source_columns):
-            self.context.token.check()
-            failpoint("fetch")
-            self._track_watermark(batch)
-            arrays = [cast(batch.column(column.name), rows) for cast, column in zip(casts, columns, strict=True)]
-            names = [column.name for column in columns]
-            rows += batch.num_rows
-            size += batch.nbytes
-            if meta:
-                extra = self.meta_arrays(batch.num_rows)
-                arrays += [array for _, array in extra]
-                names += [name for name, _ in extra]
-            self._emit_read(rows, size)
-            yield pa.RecordBatch.from_arrays(arrays, names=names)
-        self._streamed = rows
-
-    def meta_arrays(self, rows: int) -> list[tuple[str, pa.Array]]:
-        """``_loaded_at`` and ``_batch_id`` for a batch."""
-        import pyarrow as pa
-
-        values = {
-            LOADED_AT: (TIMESTAMPTZ, pa.scalar(self.context.started, to_arrow(TIMESTAMPTZ))),
-            BATCH_ID: (UUID, pa.scalar(self.context.run_id, to_arrow(UUID))),
-        }
-        result = []
-        for name in self.plan.meta:
-            kind, scalar = values[name]
-            stored = self.session.dialect.store(kind).type
-            result.append((name, caster(name, kind, stored)(pa.repeat(scalar, rows), 0)))
-        return result
-
-    def _track_watermark(self, batch: pa.RecordBatch) -> None:
-        window = self.plan.window
-        if window is None or window.column not in batch.schema.names:
-            return
-        import pyarrow.compute as pc
-
-        top = pc.max(batch.column(window.column))
-        if top.is_valid:
-            kind = self._kinds[window.column]
-            self.outcome.watermark = windows.newer(self.outcome.watermark, windows.text(scalar_value(top, kind)), kind)
+            return int(self.session.copy_into(STAGE, columns, self.batches.chunks(self.plan.source_sql)))
+        return int(self.session.write(STAGE, columns, self.batches.staged()))
 
     def _direct(self) -> int:
         """Rows straight into the target, without staging."""
         if self.plan.route == INSERT_SELECT:
             return self.session.execute(self.statements.insert_select(self.plan.source_sql))
-        meta = [
-            Column(name, self.session.dialect.store(UUID if name == BATCH_ID else TIMESTAMPTZ).type)
-            for name in self.plan.meta
-        ]
-        columns = [*(column for column in self.plan.data if column.name not in self.plan.hidden), *meta]
+        meta = [Column(name, self.session.dialect.store(META_TYPES[name]).type) for name in self.plan.meta]
+        columns = [*self.plan.data, *meta]
         if self.plan.route == COPY_THROUGH:
             names = self.session.dialect.columns([column.name for column in self.plan.data])
             values = "".join(f", {value}" for _, value in self.statements.meta)
             query = f"SELECT {names}{values} FROM {self.session.dialect.wrap(self.plan.source_sql, 'source')}"
-            chunks = self._checked(self.source.session.copy_out(query))
-            return int(self.session.copy_into(self.plan.ref, columns, chunks))  # type: ignore[attr-defined]
-        return self.session.write(self.plan.ref, columns, self.batches(meta=True))
+            return int(self.session.copy_into(self.plan.ref, columns, self.batches.chunks(query)))
+        return int(self.session.write(self.plan.ref, columns, self.batches.final()))
 
     # -- modes ------------------------------------------------------------------------------------------------
 
@@ -349,6 +282,7 @@ class SqlLoad:
 
     def _find_watermark(self) -> None:
         window = self.plan.window
+        self.outcome.watermark = self.batches.watermark
         if window is None or self.outcome.watermark or not self.outcome.counts.get("rows_read"):
             return
         kind = self._kinds[window.column]
@@ -387,11 +321,6 @@ class SqlLoad:
             PhaseStarted(run_id=self.context.run_id, pipeline=self.plan.pipeline, phase=phase)
         )
 
-    def _emit_read(self, rows: int, size: int) -> None:
-        self.context.listener.on_event(
-            BatchRead(run_id=self.context.run_id, pipeline=self.plan.pipeline, rows=rows, bytes=size)
-        )
-
     def _emit_change(self, text: str) -> None:
         self.context.listener.on_event(
             SchemaChanged(run_id=self.context.run_id, pipeline=self.plan.pipeline, change=text)
@@ -402,17 +331,6 @@ class SqlLoad:
         self.context.listener.on_event(
             Warned(run_id=self.context.run_id, pipeline=self.plan.pipeline, message=message)
         )
-
-
-def scalar_value(scalar: pa.Scalar, kind: Any) -> Any:
-    """An Arrow scalar as the Python value that :mod:`ematix_nb.load.window` compares."""
-    import pyarrow.types as pt
-
-    if pt.is_timestamp(scalar.type) and scalar.type.unit == "ns":
-        import pyarrow as pa
-
-        scalar = scalar.cast(pa.timestamp("us", tz=scalar.type.tz), safe=False)
-    return scalar.as_py()
 
 
 def statements_for(

@@ -19,7 +19,7 @@ from ematix_nb.declare.data_types import DataType
 from ematix_nb.errors import DataError, DeclarationError
 
 if TYPE_CHECKING:
-    from ematix_nb.backends.base import Stored
+    from ematix_nb.declare.data_types import Stored
     from ematix_nb.declare.spec import Column, TableRef
 
 NUL = "\x00"
@@ -30,8 +30,6 @@ class Dialect:
 
     name: ClassVar[str] = ""
     """The backend's name, and the name of its sqlglot dialect."""
-    placeholder: ClassVar[str] = "?"
-    """How a parameter is written."""
     max_identifier_bytes: ClassVar[int | None] = None
     row_order: ClassVar[str] = "rowid"
     """An expression that orders the rows of a fresh staging table by arrival."""
@@ -106,8 +104,8 @@ class Dialect:
         return "'" + text.replace("'", "''") + "'"
 
     def parameter(self, index: int) -> str:
-        """How the parameter number ``index`` (from 1) is written in a statement."""
-        return self.placeholder
+        """How the parameter number ``index`` (from 1) is written; a number may be used more than once."""
+        return f"${index}"
 
     def store(self, kind: DataType) -> Stored:
         """How this system stores values of a type, with the verdict."""

@@ -1,0 +1,110 @@
+"""The source's rows on their way: cast, counted, watched for the watermark, stopped when asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ematix_nb.declare.data_types import TIMESTAMPTZ, UUID, Stored, to_arrow
+from ematix_nb.declare.spec import BATCH_ID, LOADED_AT
+from ematix_nb.events import BatchRead
+from ematix_nb.load import window as windows
+from ematix_nb.load.conversions import caster
+from ematix_nb.load.failpoints import failpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pyarrow as pa
+
+    from ematix_nb.declare.data_types import DataType
+    from ematix_nb.load.context import RunContext
+    from ematix_nb.load.plan import LoadPlan
+    from ematix_nb.load.source import OpenSource
+
+META_TYPES = {LOADED_AT: TIMESTAMPTZ, BATCH_ID: UUID}
+
+
+class SourceBatches:
+    """Reads the source of one plan once."""
+
+    def __init__(
+        self, plan: LoadPlan, source: OpenSource, context: RunContext, store: Callable[[DataType], Stored]
+    ) -> None:
+        self._plan = plan
+        self._source = source
+        self._context = context
+        self._store = store
+        self._kinds = {column.name: column.type for column in plan.source_columns}
+        self.rows = 0
+        self.bytes = 0
+        self.watermark = ""
+        """The largest watermark seen, as text."""
+
+    def staged(self) -> Iterator[pa.RecordBatch]:
+        """All data columns, the hidden ones included."""
+        return self._cast([column.name for column in self._plan.data], meta=False)
+
+    def final(self) -> Iterator[pa.RecordBatch]:
+        """What the target's table holds: data columns and the engine's own."""
+        return self._cast([column.name for column in self._plan.data if column.name not in self._plan.hidden], meta=True)
+
+    def _cast(self, names: list[str], *, meta: bool) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+
+        types = {column.name: column.type for column in self._plan.data}
+        casts = [caster(name, self._kinds[name], types[name]) for name in names]
+        for batch in self._source.session.read(self._plan.source_sql, self._plan.source_columns):
+            self._context.token.check()
+            failpoint("fetch")
+            self._watch(batch)
+            arrays = [cast(batch.column(name), self.rows) for cast, name in zip(casts, names, strict=True)]
+            extra = self._meta(batch.num_rows) if meta else []
+            self._count(batch.num_rows, batch.nbytes)
+            yield pa.RecordBatch.from_arrays([*arrays, *(array for _, array in extra)], names=[*names, *(n for n, _ in extra)])
+
+    def chunks(self, query: str) -> Iterator[bytes]:
+        """The rows of a query in the system's own form (copy-through)."""
+        for chunk in self._source.session.copy_out(query):
+            self._context.token.check()
+            failpoint("fetch")
+            self._count(0, len(chunk))
+            yield chunk
+
+    def _meta(self, rows: int) -> list[tuple[str, pa.Array]]:
+        import pyarrow as pa
+
+        values = {LOADED_AT: self._context.started, BATCH_ID: self._context.run_id}
+        result = []
+        for name in self._plan.meta:
+            kind = META_TYPES[name]
+            constant = pa.repeat(pa.scalar(values[name], to_arrow(kind)), rows)
+            result.append((name, caster(name, kind, self._store(kind).type)(constant, 0)))
+        return result
+
+    def _watch(self, batch: pa.RecordBatch) -> None:
+        window = self._plan.window
+        if window is None:
+            return
+        import pyarrow.compute as pc
+
+        top = pc.max(batch.column(window.column))
+        if top.is_valid:
+            kind = self._kinds[window.column]
+            self.watermark = windows.newer(self.watermark, windows.text(plain_value(top)), kind)
+
+    def _count(self, rows: int, size: int) -> None:
+        self.rows += rows
+        self.bytes += size
+        self._context.listener.on_event(
+            BatchRead(run_id=self._context.run_id, pipeline=self._plan.pipeline, rows=self.rows, bytes=self.bytes)
+        )
+
+
+def plain_value(scalar: pa.Scalar) -> Any:
+    """An Arrow scalar as a Python value; nanoseconds are cut to microseconds (a watermark may be a little early)."""
+    import pyarrow as pa
+    import pyarrow.types as pt
+
+    if pt.is_timestamp(scalar.type) and scalar.type.unit == "ns":
+        scalar = scalar.cast(pa.timestamp("us", tz=scalar.type.tz), safe=False)
+    return scalar.as_py()

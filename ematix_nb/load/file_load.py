@@ -1,0 +1,218 @@
+"""Executing a plan on a folder of files: hidden files first, then one manifest for data and state."""
+
+from __future__ import annotations
+
+import collections
+from typing import TYPE_CHECKING, Any
+
+from ematix_nb.backends.base import TableInfo
+from ematix_nb.declare.spec import Column
+from ematix_nb.errors import DataError, UnknownNameError
+from ematix_nb.events import PhaseStarted, Warned
+from ematix_nb.load import window as windows
+from ematix_nb.load.batches import META_TYPES, SourceBatches
+from ematix_nb.load.failpoints import failpoint
+from ematix_nb.load.planner import TargetSide
+from ematix_nb.load.sql_load import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+
+    from ematix_nb.declare.spec import PipelineSpec, TableRef, TargetSpec
+    from ematix_nb.load.context import RunContext
+    from ematix_nb.load.plan import LoadPlan
+    from ematix_nb.load.source import OpenSource
+    from ematix_nb.state.file_state import FileState
+    from ematix_nb.state.model import Lease, RunRecord, Watermark
+
+
+def file_side(connection: str, ref: TableRef, thing: str, session: Any) -> TargetSide:
+    """What the planner has to know of a folder."""
+    manifest = session.manifest(thing)
+    info = None
+    if manifest is not None and manifest.files:
+        try:
+            info = TableInfo(ref, session.scan(thing).columns)
+        except UnknownNameError:
+            info = None
+    return TargetSide(connection, ref, info, session.capabilities, session, session.identity, "files")
+
+
+class FileLoad:
+    """One load into one folder."""
+
+    def __init__(
+        self,
+        plan: LoadPlan,
+        spec: PipelineSpec,
+        target: TargetSpec,
+        source: OpenSource,
+        session: Any,
+        thing: str,
+        context: RunContext,
+    ) -> None:
+        self.plan = plan
+        self.spec = spec
+        self.session = session
+        self.thing = thing
+        self.context = context
+        self.outcome = Outcome()
+        self.batches = SourceBatches(plan, source, context, session.store)
+        self._options = dict(target.write_options)
+        self._files: list[str] = []
+        self._state: tuple[FileState, Lease, RunRecord, Watermark | None] | None = None
+
+    def prepare(self) -> None:
+        """Write the hidden files (a dry run only counts)."""
+        self.context.listener.on_event(
+            PhaseStarted(run_id=self.context.run_id, pipeline=self.plan.pipeline, phase="read")
+        )
+        options = {name: value for name, value in self._options.items() if name != "prefix"}
+        if options:
+            self.session.configure(options)
+        columns = [column for column in self.plan.data if column.name not in self.plan.hidden]
+        columns += [Column(name, self.session.store(META_TYPES[name]).type) for name in self.plan.meta]
+        failpoint("stage_create")
+        written = _Counter(self._new_rows())
+        if self.context.dry:
+            collections.deque(written, maxlen=0)
+        else:
+            self._files = self.session.stage(self.thing, columns, written, self.context.run_id)
+        failpoint("stage_write")
+        self.outcome.add("rows_read", self.batches.rows)
+        self.outcome.add("rows_inserted", written.rows)
+        self.outcome.add("rows_deduplicated", self.batches.rows - written.rows)
+        self.outcome.watermark = self.batches.watermark
+        failpoint("stage_done")
+
+    def apply(self) -> None:
+        """Decide what an empty source means; the files themselves are published by the commit."""
+        self.context.token.check()
+        if self.plan.mode == "truncate" and not self.batches.rows and self.plan.target_exists:
+            if self.spec.policies.empty_source == "keep":
+                self.outcome.kept_empty = True
+                self._warn("the source gave no rows; the target is kept as it was (empty_source='apply' empties it)")
+        failpoint("apply")
+        counts = self.outcome.counts
+        if counts["rows_read"] != counts["rows_inserted"] + counts["rows_deduplicated"]:
+            message = f"rows read and rows written do not agree: {counts}"
+            raise DataError(message, "nothing was written; please report this")
+        failpoint("check_counts")
+
+    def write_state(self, state: FileState, lease: Lease, record: RunRecord, mark: Watermark | None) -> None:
+        """Remember what goes into the manifest."""
+        self._state = (state, lease, record, mark)
+        failpoint("state_write")
+
+    def commit(self) -> None:
+        """Publish files and state by one conditional create."""
+        if self._state is not None:
+            state, lease, record, mark = self._state
+            state.publish(lease, record, mark, self._listed)
+
+    def close(self) -> None:
+        """Remove what a dry run or a failed run left."""
+        if self._state is None:
+            self.session.discard(self.thing, self.context.run_id)
+
+    def _listed(self, before: tuple[str, ...]) -> tuple[str, ...]:
+        if self.plan.mode == "truncate" and not self.outcome.kept_empty:
+            return tuple(self._files)
+        return (*before, *self._files)
+
+    # -- the overlap of an incremental append -----------------------------------------------------------------
+
+    def _new_rows(self) -> Iterator[pa.RecordBatch]:
+        """The rows to write; of an overlap only those that the files do not hold yet (a difference of multisets)."""
+        window = self.plan.window
+        if window is None or not window.lower or self.plan.mode != "append" or not self.plan.target_exists:
+            yield from self.batches.final()
+            return
+        import pyarrow as pa
+
+        overlap = []
+        for batch in self.batches.final():
+            tail = self._is_tail(batch)
+            if tail.true_count:
+                yield batch.filter(tail)
+            if tail.true_count < batch.num_rows:
+                import pyarrow.compute as pc
+
+                overlap.append(batch.filter(pc.invert(tail)))
+        if overlap:
+            missing = self._missing(pa.Table.from_batches(overlap))
+            yield from missing.combine_chunks().to_batches()
+
+    def _is_tail(self, batch: pa.RecordBatch) -> pa.BooleanArray:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        window = self.plan.window
+        if window is None or window.column not in batch.schema.names:
+            return pa.array([False] * batch.num_rows, pa.bool_())
+        kind = next(column.type for column in self.plan.data if column.name == window.column)
+        column = batch.column(window.column)
+        bound = pa.scalar(windows.parse(window.stored, kind), column.type)
+        return pc.fill_null(pc.greater(column, bound), False)
+
+    def _missing(self, rows: pa.Table) -> pa.Table:
+        import pyarrow as pa
+
+        names = [column.name for column in self.plan.data if column.name not in self.plan.hidden]
+        held = collections.Counter(_keys(self._held_rows(names), names))
+        keep = []
+        for key in _keys(rows, names):
+            held[key] -= 1
+            keep.append(held[key] < 0)
+        return rows.filter(pa.array(keep, pa.bool_()))
+
+    def _held_rows(self, names: list[str]) -> pa.Table:
+        """The target's rows of the window, as they are in the files."""
+        import pyarrow as pa
+
+        from ematix_nb.declare.data_types import to_arrow
+        from ematix_nb.query import open_file_query
+
+        window = self.plan.window
+        session = open_file_query(self.session)
+        dialect = session.dialect
+        sql = f"SELECT * FROM {dialect.quote(self.thing)}"
+        have = {column.name: column for column in session.describe(sql)}
+        if window is not None and window.column in have:
+            sql = windows.filtered(dialect, sql, window, have[window.column].type)
+        columns = session.describe(sql)
+        schema = pa.schema([pa.field(column.name, to_arrow(column.type)) for column in columns])
+        table = pa.Table.from_batches(session.read(sql, columns), schema=schema)
+        types = {column.name: to_arrow(column.type) for column in self.plan.data}
+        arrays = [
+            table.column(name).cast(types[name]) if name in have else pa.nulls(table.num_rows, types[name])
+            for name in names
+        ]
+        return pa.table(arrays, names=names)
+
+    def _warn(self, message: str) -> None:
+        self.outcome.warnings.append(message)
+        self.context.listener.on_event(
+            Warned(run_id=self.context.run_id, pipeline=self.plan.pipeline, message=message)
+        )
+
+
+class _Counter:
+    """Passes batches on and counts their rows."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
+        self._batches = batches
+        self.rows = 0
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for batch in self._batches:
+            self.rows += batch.num_rows
+            yield batch
+
+
+def _keys(rows: pa.Table, names: list[str]) -> Iterator[tuple[str, ...]]:
+    """Each row as comparable text: NaN equals NaN, NULL is no text."""
+    columns = [[repr(value) for value in rows.column(name).to_pylist()] for name in names]
+    return zip(*columns, strict=True)
