@@ -1,3 +1,33 @@
-"""To be filled."""
+"""Folders of Parquet, CSV and JSONL files: read as tables, published whole or not at all."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .capabilities import CAPABILITIES
+
+if TYPE_CHECKING:
+    from ematix_nb.backends.base import Capabilities
+
+    from .io import LocalFileSession
+
+
+class LocalFilesBackend:
+    """Serves connections of kind ``object_store_local``."""
+
+    kinds: tuple[str, ...] = ("object_store_local",)
+    capabilities: Capabilities = CAPABILITIES
+
+    def open(self, connection: Any, *, read_only: bool = False) -> LocalFileSession:
+        """Open the folder of a connection.
+
+        Raises:
+            ConnectError: When the folder does not exist or may not be read.
+        """
+        from .config import file_config
+        from .io import LocalFileSession
+
+        return LocalFileSession(file_config(connection), read_only=read_only)
+
+
+BACKEND = LocalFilesBackend()

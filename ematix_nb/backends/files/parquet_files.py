@@ -1,0 +1,138 @@
+"""Parquet files: schemas with our column types in the field metadata, checked footers, exact writes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from ematix_nb.errors import DataError
+
+from .dialect import type_from_json, type_to_json
+from .widen import normal, restored
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+
+    from ematix_nb.declare.data_types import DataType
+    from ematix_nb.declare.spec import Column
+
+    from .config import FileConfig
+    from .paths import DataFile
+
+KEY = b"ematix_nb.type"
+GROUP_ROWS = 131_072
+GROUP_BYTES = 64 * 1024 * 1024
+_MAGIC = b"PAR1"
+_ENCRYPTED = b"PARE"
+
+
+def infer(file: DataFile, config: FileConfig) -> dict[str, DataType]:
+    """Names and types from the footer of a file.
+
+    Raises:
+        DataError: When the file is cut off, encrypted or no Parquet, or a type has no column type.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    del config
+    try:
+        schema = pq.read_schema(str(file.path))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as exc:
+        if isinstance(exc, FileNotFoundError):
+            raise
+        raise _broken(file, str(exc)) from exc
+    columns: dict[str, DataType] = {}
+    for field in schema:
+        if field.name in columns:
+            message = f"{file.name}: column `{field.name}` stands twice"
+            raise DataError(message, "write the file again with different names")
+        try:
+            arrow = normal(field.type)
+        except (ValueError, KeyError) as exc:
+            message = f"{file.name}, column `{field.name}`: type `{field.type}` cannot be read exactly"
+            raise DataError(message, "write the column as another type") from exc
+        declared = (field.metadata or {}).get(KEY)
+        from ematix_nb.declare.data_types import from_arrow
+
+        columns[field.name] = restored(type_from_json(json.loads(declared)), arrow) if declared else from_arrow(arrow)
+    return columns
+
+
+def _broken(file: DataFile, text: str) -> DataError:
+    with file.path.open("rb") as stream:
+        head = stream.read(4)
+        stream.seek(0, 2)
+        size = stream.tell()
+        stream.seek(max(0, size - 4))
+        tail = stream.read(4)
+    if _ENCRYPTED in (head, tail):
+        message, hint = "the file is encrypted", "decrypt it: encrypted Parquet is not read"
+    elif head != _MAGIC:
+        message, hint = f"not a Parquet file (it begins with {head!r})", "remove it, or correct `format`"
+    elif tail != _MAGIC:
+        message, hint = f"the file is cut off: its {size} bytes have no footer", "write or copy it again"
+    else:
+        message, hint = f"the footer is broken: {text[:120]}", "write or copy it again"
+    return DataError(f"{file.name}: {message}", hint)
+
+
+def check_rows(file: DataFile) -> None:
+    """Read a whole file, after the engine failed on some file, to tell which one is broken.
+
+    Raises:
+        DataError: When this one is.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(str(file.path)) as parquet:
+            for _ in parquet.iter_batches():
+                pass
+    except (pa.ArrowException, OSError) as exc:
+        message = f"{file.name}: the data is broken: {str(exc)[:120]}"
+        raise DataError(message, "write or copy it again") from exc
+
+
+class ParquetWriter:
+    """Writes batches to one Parquet file, in row groups of 128 Ki rows or 64 MiB."""
+
+    def __init__(self, sink: Any, columns: Sequence[Column], config: FileConfig) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        from ematix_nb.declare.data_types import to_arrow
+
+        fields = [
+            pa.field(c.name, to_arrow(c.type), metadata={KEY: json.dumps(type_to_json(c.type)).encode()}) for c in columns
+        ]
+        self._schema = pa.schema(fields)
+        compression = None if config.parquet_compression == "uncompressed" else config.parquet_compression
+        self._writer = pq.ParquetWriter(sink, self._schema, compression=compression or "none")
+        self._pending: list[pa.RecordBatch] = []
+        self._rows = self._bytes = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append a batch."""
+        self._pending.append(batch)
+        self._rows += batch.num_rows
+        self._bytes += batch.nbytes
+        if self._rows >= GROUP_ROWS or self._bytes >= GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        if self._pending:
+            arrays = [batch.columns for batch in self._pending]
+            batches = [pa.RecordBatch.from_arrays(columns, schema=self._schema) for columns in arrays]
+            self._writer.write_table(pa.Table.from_batches(batches), row_group_size=GROUP_ROWS)
+        self._pending, self._rows, self._bytes = [], 0, 0
+
+    def close(self) -> None:
+        """Write what is pending and the footer; the sink stays open."""
+        self._flush()
+        self._writer.close()

@@ -1,0 +1,176 @@
+"""Names inside the root: checks, walks, patterns and Hive folders."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
+
+from ematix_nb.errors import DataError, DeclarationError
+
+from .capabilities import format_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+META = "_ematix_flow"
+MAX_NAME_BYTES = 255
+_PATTERN = re.compile(r"[*?\[]")
+_HIVE = re.compile(r"([^=/]+)=(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One file of a scan."""
+
+    path: Path
+    """Where it lies now (under its hidden name when it is published but not yet revealed)."""
+    name: str
+    """Its name relative to the root."""
+    format: str
+    partition: tuple[tuple[str, str | None], ...] = ()
+    """Columns that its folders stand for, decoded; None is NULL."""
+
+
+def is_pattern(thing: str) -> bool:
+    """True when a name holds wildcards."""
+    return _PATTERN.search(thing) is not None
+
+
+def clean(thing: str) -> str:
+    """A relative name without doubled or closing slashes.
+
+    Raises:
+        DeclarationError: When it is absolute, leaves the root or holds control characters.
+
+    Example:
+        >>> clean("raw//orders/")
+        'raw/orders'
+    """
+    text = thing.strip()
+    problem = ""
+    if any(ord(char) < 32 for char in text):
+        problem = "it holds control characters"
+    elif text.startswith(("/", "~")) or re.match(r"[A-Za-z]:[\\/]", text) or "://" in text:
+        problem = "it is absolute"
+    elif ".." in re.split(r"[/\\]", text):
+        problem = "it leaves the folder of the connection"
+    if problem:
+        message = f"`{thing!r}` is not a name inside the connection: {problem}"
+        raise DeclarationError(message, "give a name relative to the connection's `path`, without `..`")
+    return "/".join(part for part in text.split("/") if part not in ("", "."))
+
+
+def inside(root: Path, path: Path, thing: str) -> Path:
+    """The path, when its real place is inside the root.
+
+    Raises:
+        DeclarationError: When a symbolic link leads out of the root.
+    """
+    real = os.path.realpath(path)
+    if os.path.commonpath([real, root]) != str(root):
+        message = f"`{thing}` leads out of the folder of the connection by a symbolic link"
+        raise DeclarationError(message, "name a file inside the folder, or make a connection for the other place")
+    return path
+
+
+def walk(root: Path, folder: Path, skipped: list[str]) -> Iterator[Path]:
+    """Data files below a folder in order of their names; hidden and marker files are noted in ``skipped``."""
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        name = os.path.relpath(entry.path, root)
+        if entry.name == META:
+            continue
+        if entry.name.startswith((".", "_")):
+            skipped.append(f"{name} (hidden)")
+        elif entry.is_dir():
+            inside(root, Path(entry.path), name)
+            yield from walk(root, Path(entry.path), skipped)
+        elif format_of(entry.name) is None:
+            skipped.append(f"{name} (not a data file)")
+        else:
+            yield Path(entry.path)
+
+
+def match(root: Path, pattern: str, skipped: list[str]) -> list[Path]:
+    """Files below the root whose relative name fits a pattern; ``**`` stands for any number of folders."""
+    literal = []
+    for part in pattern.split("/"):
+        if is_pattern(part):
+            break
+        literal.append(part)
+    start = root.joinpath(*literal)
+    if not start.is_dir():
+        return []
+    inside(root, start, pattern)
+    return [path for path in _all_below(root, start, pattern, skipped)]
+
+
+def _all_below(root: Path, start: Path, pattern: str, skipped: list[str]) -> Iterator[Path]:
+    wanted = pattern.split("/")
+    unwanted: list[str] = []
+    for path in walk(root, start, unwanted):
+        if _fits(path.relative_to(root).parts, wanted):
+            yield path
+    skipped.extend(note for note in unwanted if _fits(tuple(note.rsplit(" (", 1)[0].split("/")), wanted))
+
+
+def _fits(parts: tuple[str, ...], wanted: list[str]) -> bool:
+    if not wanted:
+        return not parts
+    if wanted[0] == "**":
+        return any(_fits(parts[index:], wanted[1:]) for index in range(len(parts) + 1))
+    return bool(parts) and fnmatch.fnmatchcase(parts[0], wanted[0]) and _fits(parts[1:], wanted[1:])
+
+
+def partition_of(name: str) -> tuple[tuple[str, str | None], ...]:
+    """The columns that the folders of a relative name stand for.
+
+    Example:
+        >>> partition_of("orders/day=2024-01-01/city=%2E%2E/part-1.parquet")
+        (('day', '2024-01-01'), ('city', '..'))
+    """
+    found: list[tuple[str, str | None]] = []
+    for folder in name.split("/")[:-1]:
+        hive = _HIVE.fullmatch(folder)
+        if hive:
+            found.append((unquote(hive[1]), None if hive[2] == HIVE_NULL else unquote(hive[2])))
+    return tuple(found)
+
+
+def partition_folder(values: tuple[tuple[str, str | None], ...]) -> str:
+    """The folder for the values of partition columns, everything but letters, digits and ``_.-~`` %-encoded.
+
+    Raises:
+        DataError: When a value makes a folder name of more than 255 bytes.
+
+    Example:
+        >>> partition_folder((("a", "x/../y"), ("b", None), ("c", "__HIVE_DEFAULT_PARTITION__")))
+        'a=x%2F..%2Fy/b=__HIVE_DEFAULT_PARTITION__/c=%5F_HIVE_DEFAULT_PARTITION__'
+    """
+    folders = []
+    for column, value in values:
+        text = HIVE_NULL if value is None else quote(value, safe="")
+        if value == HIVE_NULL:
+            text = "%5F" + HIVE_NULL[1:]
+        folder = f"{quote(column, safe='')}={text}"
+        if len(folder) > MAX_NAME_BYTES:
+            message = f"column `{column}` cannot be a folder: value `{str(value)[:80]}` makes a name of {len(folder)} bytes"
+            raise DataError(message, f"partition by a column with short values (at most {MAX_NAME_BYTES} bytes encoded)")
+        folders.append(folder)
+    return "/".join(folders)
+
+
+def real_name(relative: str, *, hidden: bool) -> str:
+    """The name of a part, as revealed or as staged.
+
+    Example:
+        >>> real_name("a=1/part-r-00000.csv", hidden=True)
+        'a=1/.part-r-00000.csv.tmp'
+    """
+    folder, slash, name = relative.rpartition("/")
+    return f"{folder}{slash}.{name}.tmp" if hidden else relative

@@ -1,0 +1,20 @@
+"""SQL over files and frames, by DataFusion."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .session import FrameSession, open_file_query, open_frames
+
+__all__ = ["FrameSession", "open_file_query", "open_frames"]
+
+
+def __getattr__(name: str) -> object:
+    """Load the session when it is asked for."""
+    if name in __all__:
+        from . import session
+
+        return getattr(session, name)
+    message = f"module `{__name__}` has no attribute `{name}`"
+    raise AttributeError(message)

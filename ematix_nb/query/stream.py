@@ -1,0 +1,105 @@
+"""A running DataFusion query that another thread can stop at once.
+
+DataFusion's stream is asynchronous; it runs in the event loop of a thread of its own, two batches ahead of the
+reader. To stop it, its task is cancelled, which drops the stream inside the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from typing import TYPE_CHECKING, Any
+
+from ematix_nb.errors import CancelledError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+
+AHEAD = 2
+_END = object()
+
+
+class Running:
+    """One query in flight; iterate it once.
+
+    Args:
+        frame: A DataFusion data frame.
+    """
+
+    def __init__(self, frame: Any) -> None:
+        self._frame = frame
+        self._queue: queue.Queue[Any] = queue.Queue()
+        self._room = threading.Semaphore(AHEAD)
+        self._stopped = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._work, name="ematix-nb-query", daemon=True)
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """The batches; stops the query when the reader stops.
+
+        Raises:
+            CancelledError: After `stop`.
+        """
+        self._thread.start()
+        try:
+            while True:
+                item = self._queue.get()
+                if self._stopped.is_set():
+                    message = "the query was stopped"
+                    raise CancelledError(message)
+                if item is _END:
+                    return
+                if isinstance(item, BaseException):
+                    raise item
+                self._room.release()
+                yield item
+        finally:
+            self._cancel()
+            self._thread.join(timeout=1)
+
+    def stop(self) -> None:
+        """Stop the query, from any thread; the reader gets a `CancelledError` at once."""
+        self._stopped.set()
+        self._queue.put(_END)
+        self._cancel()
+
+    def _cancel(self) -> None:
+        self._room.release()
+        with self._lock:
+            loop, task = self._loop, self._task
+            if loop is not None and task is not None and not loop.is_closed():
+                loop.call_soon_threadsafe(task.cancel)
+
+    def _work(self) -> None:
+        loop = asyncio.new_event_loop()
+        try:
+            with self._lock:
+                self._loop = loop
+                self._task = loop.create_task(self._pump())
+            if not self._stopped.is_set():
+                loop.run_until_complete(self._task)
+            self._queue.put(_END)
+        except asyncio.CancelledError:
+            self._queue.put(_END)
+        except Exception as exc:
+            # handed over to the reader, whatever it is: DataFusion raises the bare class
+            self._queue.put(exc)
+        finally:
+            with self._lock:
+                loop.close()
+
+    async def _pump(self) -> None:
+        loop = asyncio.get_running_loop()
+        stream = self._frame.execute_stream()
+        async for batch in stream:
+            while not self._room.acquire(blocking=False):
+                await loop.run_in_executor(None, self._room.acquire)
+                break
+            if self._stopped.is_set():
+                return
+            self._queue.put(batch.to_pyarrow())
