@@ -1,0 +1,40 @@
+"""From a connection to what opens a SQLite database."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from ematix_nb.errors import ConfigError
+
+MEMORY = ":memory:"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What opens a database."""
+
+    name: str
+    """The connection's name, for messages."""
+    path: str
+    """Absolute, without links; or ``:memory:``."""
+    read_only: bool = False
+    busy_timeout_ms: int = 5000
+    """Milliseconds to wait for another writer."""
+
+
+def settings(connection: Any, *, read_only: bool = False) -> Settings:
+    """The settings of a typed connection, its variables filled in.
+
+    Raises:
+        ConfigError: When a variable is not set or the path is empty.
+    """
+    connection = connection.resolved()
+    path = str(connection.path).removeprefix("sqlite://")
+    if not path:
+        message = f"connection `{connection.name}` (sqlite) has an empty `path`"
+        raise ConfigError(message, hint="give the path of a file, or `:memory:`")
+    if path != MEMORY:
+        path = os.path.realpath(os.path.expanduser(path))  # noqa: PTH111 - one spelling for one file
+    return Settings(connection.name, path, read_only or connection.read_only, connection.busy_timeout_ms)

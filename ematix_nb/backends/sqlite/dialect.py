@@ -1,0 +1,137 @@
+"""SQLite's types and statements.
+
+``schema.table`` is a table of an attached database when one of that name is attached, and the table ``schema_table``
+otherwise. How each column type is stored stands in :mod:`ematix_nb.backends.sqlite.types`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, NoReturn
+
+from ematix_nb.backends.base import Stored, Verdict
+from ematix_nb.declare.data_types import NANOSECONDS, NESTED_KINDS, TEXT, DataType
+from ematix_nb.declare.spec import TableRef
+from ematix_nb.errors import DataError, SchemaDriftError
+from ematix_nb.sql.dialect import NUL, Dialect
+
+from . import types
+from .functions import SHA256
+from .values import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from ematix_nb.declare.spec import Column
+
+_LEAST = -(2**63)
+
+
+class SQLiteDialect(Dialect):
+    """How SQLite spells things.
+
+    Args:
+        attached: Names of the databases that the session can name.
+    """
+
+    name: ClassVar[str] = "sqlite"
+    has_except_all: ClassVar[bool] = False
+    type_names: ClassVar[dict[str, str]] = types.NAMES
+
+    def __init__(self, attached: Collection[str] = ("main", "temp")) -> None:
+        self.attached = frozenset(name.lower() for name in attached)
+
+    def place(self, ref: TableRef) -> tuple[str | None, str]:
+        """The database (None: wherever it is found) and the name of a table."""
+        if ref.schema and ref.schema.lower() not in self.attached:
+            return None, f"{ref.schema}_{ref.name}"
+        return ref.schema or None, ref.name
+
+    def table(self, ref: TableRef) -> str:
+        """The quoted name of a table, behind its database's when that is attached."""
+        database, name = self.place(ref)
+        return f"{self.quote(database)}.{self.quote(name)}" if database else self.quote(name)
+
+    def store(self, kind: DataType) -> Stored:
+        """Nested values are JSON; spellings of other systems are what their kind says."""
+        if kind.native:
+            stored = self.store(kind.logical)
+            reason = stored.reason or f"`{kind.native}` of {kind.system} is kept as {stored.type}"
+            return Stored(stored.type, Verdict.WIDENED, reason)
+        if kind.kind in NESTED_KINDS:
+            return Stored(DataType("json"), Verdict.WIDENED, f"{kind.kind} is kept as JSON text")
+        if kind.kind == "null":
+            return Stored(TEXT, Verdict.WIDENED, "only NULLs were seen")
+        if kind.kind == "numeric" and kind.precision is not None:
+            return Stored(DataType("numeric", precision=kind.precision, scale=kind.scale or 0))
+        if kind.kind == "string":
+            return Stored(DataType("string", length=kind.length) if kind.length else TEXT)
+        if kind.kind in ("timestamp", "timestamptz") and (kind.precision or 0) >= NANOSECONDS:
+            return Stored(DataType(kind.kind, precision=NANOSECONDS))
+        return Stored(DataType(kind.kind))
+
+    def type_sql(self, kind: DataType) -> str:
+        """The declared type."""
+        return types.type_name(kind)
+
+    def literal(self, value: object, kind: DataType | None = None) -> str:
+        """A value as SQL text, in the form in which a column of the type stores it.
+
+        Raises:
+            DataError: When it cannot be stored, or is a text with a NUL character.
+        """
+        plain = encode(value, kind)
+        if plain is None:
+            return "NULL"
+        if isinstance(plain, bytes):
+            return f"X'{plain.hex()}'"
+        if isinstance(plain, float):
+            return {"inf": "9e999", "-inf": "-9e999"}.get(repr(plain), repr(plain))
+        if isinstance(plain, int):
+            return str(plain) if plain != _LEAST else f"({_LEAST + 1} - 1)"
+        if NUL in plain:
+            message = "a text value holds a NUL character and cannot be written into a statement"
+            raise DataError(message)
+        return "'" + plain.replace("'", "''") + "'"
+
+    def create_schema(self, schema: str) -> str:  # noqa: ARG002 - as the base class
+        """Nothing: a schema is the front part of a table's name."""
+        return ""
+
+    def unique_index(self, ref: TableRef, name: str, columns: Sequence[str], where: str = "") -> str:
+        """Make a unique index; SQLite wants the database in front of the index's name."""
+        database, table = self.place(ref)
+        head = f"{self.quote(database)}." if database else ""
+        tail = f" WHERE {where}" if where else ""
+        return f"CREATE UNIQUE INDEX {head}{self.quote(name)} ON {self.quote(table)} ({self.columns(columns)}){tail}"
+
+    def alter_type(self, ref: TableRef, column: Column) -> NoReturn:
+        """Refuse: SQLite cannot.
+
+        Raises:
+            SchemaDriftError: Always.
+        """
+        message = f"column `{column.name}` of `{ref}` would have to become {column.type}; SQLite cannot change a type"
+        raise SchemaDriftError(message, hint="cast it in the query, or make the table anew")
+
+    def distinct(self, left: str, right: str) -> str:
+        """True when two expressions differ, NULL being equal to NULL."""
+        return f"({left} IS NOT {right})"
+
+    def as_text(self, expression: str, kind: DataType) -> str:
+        """The value as text; bytes in hexadecimal, doubles with all their digits."""
+        if kind.kind == "bytes":
+            return f"hex({expression})"
+        if kind.kind in ("float", "double"):
+            return f"CASE WHEN {expression} IS NOT NULL THEN printf('%!.17g', {expression}) END"
+        return super().as_text(expression, kind)
+
+    def sha256(self, text: str) -> str:
+        """SHA-256 of a text expression (UTF-8), as bytes; by a function of the session."""
+        return f"{SHA256}({text})"
+
+    def state_table(self, name: str) -> TableRef:
+        """The engine's own tables stand beside the others, behind a prefix."""
+        return TableRef(None, f"ematix_flow_{name}")
+
+
+DIALECT = SQLiteDialect()

@@ -1,0 +1,31 @@
+"""Functions that SQL on a SQLite session can call besides SQLite's own."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SHA256 = "ematix_sha256"
+
+
+def sha256(text: str | bytes | None) -> bytes | None:
+    """SHA-256 of a text (as UTF-8) or of bytes; NULL of NULL."""
+    if text is None:
+        return None
+    return hashlib.sha256(text.encode() if isinstance(text, str) else text).digest()
+
+
+FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {SHA256: (1, sha256)}
+"""Name -> number of arguments (-1: any) and function; each gives the same result for the same arguments.
+
+What is added here is known to every session that is opened later.
+"""
+
+
+def register(connection: Any) -> None:
+    """Make the functions known to a ``sqlite3.Connection``."""
+    for name, (arguments, function) in FUNCTIONS.items():
+        connection.create_function(name, arguments, function, deterministic=True)
