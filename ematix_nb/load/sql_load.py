@@ -358,3 +358,19 @@ def statements_for(
     )
 
 
+
+
+def shown_statements(plan: LoadPlan, target: TargetSpec, dialect: Any, context: RunContext) -> tuple[str, ...]:
+    """The statements that a run would execute after staging, for a preview; in order."""
+    builder = statements_for(plan, target, dialect, context)
+    if plan.mode == "append":
+        return (builder.append_stage() if plan.staged else builder.insert_select(plan.source_sql),)
+    if plan.mode == "truncate":
+        return (dialect.truncate(plan.ref), builder.insert_select(plan.source_sql))
+    if plan.mode == "merge":
+        deletes = (builder.delete_missing(),) if target.handle_deletes else ()
+        return (builder.upsert(), *deletes)
+    if target.event_timestamp_column:
+        steps = (builder.resolve_chain(), builder.drop_replaced(), builder.move_ends(), builder.insert_chain())
+        return (*builder.fill_chain(), *steps)
+    return (builder.close_changed(), builder.insert_versions())

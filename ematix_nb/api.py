@@ -1,0 +1,179 @@
+"""``ematix``: declarations joined to verbs, and the handles that a user calls."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from ematix_nb.connections import connection as _connection
+from ematix_nb.declare import pipelines as _pipelines
+from ematix_nb.declare import registry
+from ematix_nb.declare import tables as _tables
+from ematix_nb.declare import transforms as _transforms
+from ematix_nb.declare.fingerprint import fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ematix_nb.declare.spec import PipelineSpec
+    from ematix_nb.verbs.results import PreviewResult, RunResult, TableResult
+
+
+class Pipeline:
+    """A declared pipeline, ready to be looked at and run.
+
+    What ``@ematix.pipeline`` leaves in place of the function; the function itself is ``.function``.
+    """
+
+    def __init__(self, spec: PipelineSpec, function: Callable[..., Any] | None, changed: list[str]) -> None:
+        self._name = spec.name
+        self._spec = spec
+        self.function = function
+        self.changed = tuple(changed)
+        """What the declaration changed in an earlier one of the same name."""
+        if function is not None:
+            functools.update_wrapper(self, function)
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name."""
+        return self._name
+
+    @property
+    def spec(self) -> PipelineSpec:
+        """The declaration."""
+        return self._spec
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the declaration: the same in cell, module and Python."""
+        return fingerprint(self._spec)
+
+    def sync(self, **overrides: Any) -> RunResult:
+        """Run it now; raises when the load fails.
+
+        Args:
+            overrides: Options replaced for this run: ``keys=``, ``mode=``, ``target_connection=``, ...; and ``wait=``
+                (seconds), ``full_refresh=``, ``listener=``, ``token=``.
+
+        Raises:
+            FlowError: What stopped the load; the target is as it was.
+        """
+        result = self.run(**overrides)
+        return result if result.status == "partial" else result.raise_for_status()
+
+    def run(self, **overrides: Any) -> RunResult:
+        """Run it now; a failed load is in the result."""
+        from ematix_nb.verbs.run import run
+
+        return run(self._spec, trigger="python", **_split(overrides))
+
+    def dry_run(self, **overrides: Any) -> RunResult:
+        """Execute and roll back: exact counts, nothing written."""
+        from ematix_nb.verbs.run import run
+
+        return run(self._spec, dry=True, **_split(overrides)).raise_for_status()
+
+    def preview(self, limit: int = 50) -> PreviewResult:
+        """The plan, a sample and the rows that would change."""
+        from ematix_nb.verbs.preview import preview
+
+        return preview(self._spec, limit=limit)
+
+    def validate(self) -> TableResult:
+        """Would it run?"""
+        from ematix_nb.verbs.validate import validate
+
+        return validate([self._spec])
+
+    def __call__(self) -> RunResult:
+        """The same as :meth:`sync`."""
+        return self.sync()
+
+    def __repr__(self) -> str:
+        targets = ", ".join(str(target.table.ref if target.table else target.thing) for target in self._spec.targets)
+        return f"<pipeline {self._name} -> {targets}>"
+
+
+RUN_OPTIONS = ("wait", "full_refresh", "listener", "token")
+
+
+def _split(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of the run itself, and those that replace declared ones."""
+    own = {name: value for name, value in options.items() if name in RUN_OPTIONS}
+    rest = {name: value for name, value in options.items() if name not in RUN_OPTIONS}
+    return {**own, "overrides": rest} if rest else own
+
+
+class Ematix:
+    """The decorators and functions of the package, in one name.
+
+    Example:
+        >>> from ematix_nb import ematix
+        >>> @ematix.pipeline(target="lake:numbers", source_connection="lake", mode="append")
+        ... def numbers(conn):
+        ...     return "SELECT 1 AS n"
+        >>> numbers
+        <pipeline numbers -> numbers>
+    """
+
+    Target = _pipelines.Target
+    target = staticmethod(_pipelines.target)
+    table = staticmethod(_tables.table)
+    connection = staticmethod(_connection)
+    transform_ref = staticmethod(_transforms.transform_ref)
+
+    @staticmethod
+    def pipeline(target: Any = None, **options: Any) -> Callable[[Callable[..., Any]], Pipeline]:
+        """Declare a pipeline; see ``docs/`` for every option.
+
+        Raises:
+            DeclarationError: When an option is unknown or the whole does not fit together.
+        """
+        if target is not None:
+            options["target"] = target
+
+        def declare(function: Callable[..., Any]) -> Pipeline:
+            return declared(_pipelines.build_pipeline(function, **options), function)
+
+        return declare
+
+    @staticmethod
+    def transform(
+        name: Any = None, *, target_connection: Any = "default", schedule: str | None = None
+    ) -> Any:
+        """Declare a named transform; used with or without brackets."""
+        if callable(name) and not isinstance(name, str):
+            found = _transforms.build_transform(name)
+            registry.register_transform(found)
+            return name
+
+        def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+            found = _transforms.build_transform(
+                function, name=name, target_connection=target_connection, schedule=schedule
+            )
+            registry.register_transform(found)
+            return function
+
+        return declare
+
+
+def declared(spec: PipelineSpec, function: Callable[..., Any] | None = None) -> Pipeline:
+    """Register a declaration and give its handle."""
+    for target in spec.targets:
+        if target.mode in ("merge", "scd2"):
+            _, _, surprise = _pipelines.resolve_keys(target)
+            if surprise:
+                warnings.warn(surprise, UserWarning, stacklevel=3)
+    changed = registry.register_pipeline(spec)
+    return Pipeline(registry.get_pipeline(spec.name), function, changed)
+
+
+def handle(name: str) -> Pipeline:
+    """The handle of a declared pipeline."""
+    spec = registry.get_pipeline(name)
+    return Pipeline(spec, spec.query.function, [])
+
+
+ematix = Ematix()

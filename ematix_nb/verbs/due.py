@@ -1,0 +1,128 @@
+"""The verb ``run-due``: fire each due slot once, whoever calls how often and from how many machines.
+
+A slot is done when a run that carries it has committed; the target's state says
+so, in the data's own transaction. A local cache remembers done slots (never due
+ones), so that a call with nothing due opens no connection.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+from ematix_nb.clock import SYSTEM_CLOCK
+from ematix_nb.errors import FlowError, LockedError
+from ematix_nb.events import SILENT
+from ematix_nb.schedule import due_slots, parse_schedule
+from ematix_nb.verbs.results import DueResult
+from ematix_nb.verbs.slot_cache import SlotCache
+
+if TYPE_CHECKING:
+    from ematix_nb.declare.spec import PipelineSpec
+    from ematix_nb.events import Listener
+    from ematix_nb.load.cancel import CancelToken
+    from ematix_nb.schedule import Due
+    from ematix_nb.verbs.results import RunResult
+
+MAX_ATTEMPTS = 3
+"""Failed runs of one slot before it is left alone until the next slot."""
+
+
+def run_due(
+    *,
+    now: dt.datetime | None = None,
+    interval: dt.timedelta = dt.timedelta(seconds=60),
+    catch_up: str | None = None,
+    names: tuple[str, ...] = (),
+    listener: Listener = SILENT,
+    token: CancelToken | None = None,
+    notes: tuple[str, ...] = (),
+) -> DueResult:
+    """Fire what is due among the declared pipelines.
+
+    Args:
+        now: The instant to judge by (aware); None is now.
+        interval: For pipelines that never ran: how far back a slot still counts.
+        catch_up: ``latest``, ``all`` or ``none``; None: as each pipeline says.
+        names: Only these pipelines; empty means all scheduled ones.
+        listener: Who gets the events.
+        token: To stop it from elsewhere.
+        notes: Words to pass on.
+    """
+    from ematix_nb.declare import registry
+
+    moment = now or SYSTEM_CLOCK.now()
+    ran: list[RunResult] = []
+    failed: list[dict[str, str]] = []
+    skipped: list[str] = []
+    cache = SlotCache()
+    scheduled = [
+        spec for spec in registry.pipelines().values() if spec.schedule and (not names or spec.name in names)
+    ]
+    for spec in scheduled:
+        if token is not None and token.cancelled:
+            skipped.append(f"{spec.name}: the call was cancelled")
+            continue
+        try:
+            _fire(spec, moment, interval, catch_up, cache, listener, token, ran, skipped)
+        except LockedError as exc:
+            skipped.append(f"{spec.name}: {exc.what}")
+        except FlowError as exc:
+            failed.append({"pipeline": spec.name, "error": str(exc)})
+    cache.save()
+    return DueResult(tuple(ran), tuple(failed), tuple(skipped), len(scheduled), notes)
+
+
+def _fire(
+    spec: PipelineSpec,
+    now: dt.datetime,
+    interval: dt.timedelta,
+    catch_up: str | None,
+    cache: SlotCache,
+    listener: Listener,
+    token: CancelToken | None,
+    ran: list[RunResult],
+    skipped: list[str],
+) -> None:
+    schedule = parse_schedule(spec.schedule or "", spec.timezone)
+    policy = catch_up or spec.catch_up
+    if not due_slots(schedule, now, cache.last_done(spec), interval, policy):  # type: ignore[arg-type]  # checked when declared
+        return
+    due = _due(spec, now, interval, policy, cache)
+    if due.skipped:
+        skipped.append(f"{spec.name}: {due.skipped} missed slots before the newest one (catch_up={policy})")
+    for slot in due.slots:
+        if _attempts(spec, slot) >= MAX_ATTEMPTS:
+            skipped.append(f"{spec.name}: the slot {slot:%Y-%m-%d %H:%M} UTC failed {MAX_ATTEMPTS} times")
+            continue
+        from ematix_nb.verbs.run import run
+
+        result = run(spec, trigger="schedule", slot=slot, listener=listener, token=token)
+        if result.status == "already-done":
+            cache.done(spec, slot)
+            continue
+        ran.append(result)
+        if result.status != "success":
+            break
+        cache.done(spec, slot)
+
+
+def _due(spec: PipelineSpec, now: dt.datetime, interval: dt.timedelta, policy: str, cache: SlotCache) -> Due:
+    """What is due by the target's state; the cache learns what was done elsewhere."""
+    from ematix_nb.verbs.states import open_state
+
+    schedule = parse_schedule(spec.schedule or "", spec.timezone)
+    done = None
+    with open_state(spec, spec.targets[0]) as (state, name):
+        if state is not None:
+            done = state.slot(name).last_done
+    if done is not None:
+        cache.done(spec, done)
+    return due_slots(schedule, now, done, interval, policy)  # type: ignore[arg-type]  # checked when declared
+
+
+def _attempts(spec: PipelineSpec, slot: dt.datetime) -> int:
+    from ematix_nb.verbs.states import open_state
+
+    with open_state(spec, spec.targets[0]) as (state, name):
+        return state.slot(name, slot).attempts if state is not None else 0

@@ -1,0 +1,140 @@
+"""The verb ``preview``: the plan, a sample of the source and the rows that would change. Writes nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ematix_nb.connections import resolve
+from ematix_nb.declare.address import is_address, parse_address, parse_table_name
+from ematix_nb.declare.data_types import to_arrow
+from ematix_nb.declare.spec import PipelineSpec
+from ematix_nb.errors import UsageError
+from ematix_nb.events import SILENT
+from ematix_nb.load.cancel import CancelToken
+from ematix_nb.load.context import RunContext
+from ematix_nb.load.diff import diff_rows
+from ematix_nb.load.planner import make_plan
+from ematix_nb.load.run import opened
+from ematix_nb.load.source import open_reader
+from ematix_nb.load.sql_load import shown_statements
+from ematix_nb.verbs.profile import profile
+from ematix_nb.verbs.results import PreviewResult, TargetPreview
+from ematix_nb.verbs.run import spec_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import pyarrow as pa
+
+    from ematix_nb.declare.spec import Column
+    from ematix_nb.events import Listener
+
+MAX_LIMIT = 100_000
+DIFF_ROWS = 200
+"""Sampled rows that are compared with the target."""
+
+
+def preview(
+    subject: str | PipelineSpec,
+    *,
+    limit: int = 50,
+    listener: Listener = SILENT,
+    token: CancelToken | None = None,
+) -> PreviewResult:
+    """Look at a pipeline, or at any table or file as ``connection:thing``.
+
+    Args:
+        subject: A pipeline's name or declaration, or an address.
+        limit: Rows to sample, 1 to 100000.
+        listener: Who gets the events.
+        token: To stop it from elsewhere.
+
+    Raises:
+        UsageError: When the name is unknown, the limit out of range, or the query wrong.
+        DataError: When a column would lose values on its way.
+    """
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
+        message = f"limit must be a whole number from 1 to {MAX_LIMIT}, got {limit!r}"
+        raise UsageError(message, "for example --limit 50")
+    token = token or CancelToken()
+    if isinstance(subject, str) and is_address(subject):
+        return _look(subject, limit, token)
+    return _pipeline(spec_of(subject), limit, RunContext(listener=listener, token=token))
+
+
+def _pipeline(spec: PipelineSpec, limit: int, context: RunContext) -> PreviewResult:
+    previews: list[TargetPreview] = []
+    sample: tuple[str, pa.Table, bool] | None = None
+    for target in spec.targets:
+        with opened(spec, target, context, read_only=True, create=False) as (side, source):
+            stored = side.state.watermark(side.name)
+            plan = make_plan(spec, target, source, side.side(), stored)
+            if sample is None:
+                rows, complete = _sample(source.session, source.dialect, plan.source_sql, plan.source_columns, limit)
+                sample = (plan.source_sql, rows, complete)
+            changes, expected, note = diff_rows(plan, target, side, sample[1].slice(0, DIFF_ROWS), complete=sample[2])
+            statements = shown_statements(plan, target, side.session.dialect, context) if side.is_sql else ()
+            previews.append(TargetPreview(_with_statements(plan, statements), expected, changes, note))
+    if sample is None:
+        message = f"pipeline `{spec.name}` has no target"
+        raise UsageError(message)
+    sql, rows, complete = sample
+    source_connection = resolve(spec.source)
+    pages = _pages(lambda: open_reader(source_connection), sql) if previews[0].plan.source != "frame" else None
+    return PreviewResult(spec.name, sql, rows, limit, complete, profile(rows), tuple(previews), pages)
+
+
+def _with_statements(plan: Any, statements: tuple[str, ...]) -> Any:
+    import dataclasses
+
+    return dataclasses.replace(plan, statements=statements)
+
+
+def _look(text: str, limit: int, token: CancelToken) -> PreviewResult:
+    address = parse_address(text)
+    connection = resolve(address.connection)
+    session = open_reader(connection)
+    token.on_cancel(session.interrupt)
+    try:
+        dialect = session.dialect
+        has_sql = getattr(session, "capabilities", None) is not None and session.capabilities.has_sql
+        name = dialect.table(parse_table_name(address.thing)) if has_sql else dialect.quote(address.thing)
+        sql = f"SELECT * FROM {name}"
+        columns = session.describe(sql)
+        rows, complete = _sample(session, dialect, sql, columns, limit)
+    finally:
+        token.remove(session.interrupt)
+        session.close()
+    return PreviewResult(
+        text, sql, rows, limit, complete, profile(rows), (), _pages(lambda: open_reader(connection), sql)
+    )
+
+
+def _sample(
+    session: Any, dialect: Any, sql: str, columns: Sequence[Column], limit: int
+) -> tuple[pa.Table, bool]:
+    """The first rows, and whether there are no more."""
+    table = _read(session, f"SELECT * FROM {dialect.wrap(sql, 'sampled')} LIMIT {limit + 1}", columns)
+    return table.slice(0, limit), table.num_rows <= limit
+
+
+def _read(session: Any, sql: str, columns: Sequence[Column]) -> pa.Table:
+    import pyarrow as pa
+
+    schema = pa.schema([pa.field(column.name, to_arrow(column.type)) for column in columns])
+    return pa.Table.from_batches(list(session.read(sql, columns)), schema=schema)
+
+
+def _pages(opener: Callable[[], Any], sql: str) -> Callable[[int, int], pa.Table]:
+    """Reads any page of the source; opens and closes a connection of its own each time."""
+
+    def page(offset: int, rows: int) -> pa.Table:
+        session = opener()
+        try:
+            columns = session.describe(sql)
+            wrapped = session.dialect.wrap(sql, "paged")
+            return _read(session, f"SELECT * FROM {wrapped} LIMIT {int(rows)} OFFSET {int(offset)}", columns)
+        finally:
+            session.close()
+
+    return page

@@ -1,0 +1,192 @@
+"""A preview as plain text: what would happen, the columns, some rows, and the rows that would change.
+
+The facts are collected here once, as tuples of words; `preview_html` and the live view show the same ones.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ematix_nb.verbs.cells import show
+from ematix_nb.verbs.text import table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ematix_nb.verbs.results import PreviewResult, TargetPreview
+
+TEXT_ROWS = 20
+TEXT_DIFF = 20
+_CELL = 32
+_VALUE = 24
+MARKS = {"insert": "+", "update": "~", "close": "-", "delete": "-", "same": "="}
+"""What stands before a row of the diff."""
+
+
+def preview_text(result: PreviewResult) -> str:
+    """The whole preview as text: at most 20 rows and 20 changed rows; no control characters.
+
+    Example output starts with::
+
+        preview of orders: lake -> warehouse:analytics.orders (nothing was written)
+          mode      merge on order_id (primary key of the table)
+    """
+    lines = [] if result.targets else [f"preview of {show(result.name, 200)} (nothing was written)"]
+    for target in result.targets:
+        lines += _target_lines(target)
+    lines += ["", "columns", _indent(table(*column_table(result)))]
+    lines += ["", rows_title(result, TEXT_ROWS), _indent(table(*row_table(result, TEXT_ROWS)))]
+    for target in result.targets:
+        lines += _diff_lines(target)
+    for word, messages in remarks(result):
+        lines += [f"{word}: {show(message, 400)}" for message in messages]
+    return "\n".join(lines)
+
+
+def _target_lines(target: TargetPreview) -> list[str]:
+    plan = target.plan
+    head = f"preview of {show(plan.pipeline, 120)}: {show(plan.source, 80)} -> {show(plan.target, 160)}"
+    facts = target_facts(target)
+    width = max(len(name) for name, _ in facts)
+    return [f"{head} (nothing was written)", *(f"  {name:<{width}}  {show(text, 300)}" for name, text in facts)]
+
+
+def target_facts(target: TargetPreview) -> list[tuple[str, str]]:
+    """Pairs (word, sentence) about the load of one target: mode, keys, route, watermark, schema, rows."""
+    plan = target.plan
+    keys = f" on {', '.join(plan.keys)}" if plan.keys else ""
+    reason = f" ({plan.keys_reason})" if plan.keys and plan.keys_reason else ""
+    facts = [
+        ("mode", f"{plan.mode}{keys}{reason}"),
+        ("route", f"{plan.route} ({plan.route_reason})" if plan.route_reason else plan.route),
+    ]
+    if plan.window is not None:
+        facts.append(("watermark", watermark_words(target)))
+    changes = [change.text for change in plan.schema_changes] or ["no change"]
+    facts += [("schema", text) for text in changes]
+    if target.expected:
+        facts.append(("rows", expected_words(target.expected)))
+    return facts
+
+
+def watermark_words(target: TargetPreview) -> str:
+    """What an incremental run would read, in words."""
+    window = target.plan.window
+    if window is None:
+        return "everything is read"
+    if not window.stored:
+        return f"{window.column}: no run yet, everything is read"
+    return f"{window.column} >= {window.lower} (stored {window.stored}, overlap {window.overlap})"
+
+
+def expected_words(expected: Mapping[str, Any]) -> str:
+    """Rows to insert, update, ... as one phrase.
+
+    Example:
+        >>> expected_words({"insert": 1200, "update": 0, "sampled": 1})
+        '1,200 insert (counted on the sample alone)'
+        >>> expected_words({"insert": 0})
+        'nothing would change'
+    """
+    counts = [(name, rows) for name, rows in expected.items() if name != "sampled"]
+    words = ", ".join(f"{rows:,} {name.removeprefix('rows_')}" for name, rows in counts if rows) or "nothing would change"
+    return f"{words} (counted on the sample alone)" if expected.get("sampled") else words
+
+
+def column_table(result: PreviewResult, *, width: int = _CELL) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Headers and rows of the column overview: types, verdicts, and the profile of the sample."""
+    profile = {str(entry["name"]): entry for entry in result.profile}
+    plan = result.targets[0].plan if result.targets else None
+    if plan is None:
+        head: tuple[str, ...] = ("column", "type")
+        named = [(field.name, (field.name, str(field.type))) for field in result.sample.schema]
+    else:
+        head = ("column", "source type", "target type", "verdict")
+        named = [
+            (
+                column.source,
+                (
+                    column.name if column.name == column.source or not column.source else f"{column.name} <- {column.source}",
+                    str(column.source_type) if column.source_type else "",
+                    str(column.target_type),
+                    f"{column.verdict.value}: {column.reason}" if column.reason else column.verdict.value,
+                ),
+            )
+            for column in plan.columns
+        ]
+    return (*head, "nulls", "distinct", "min", "max"), [
+        (*(show(word, 2 * width) for word in words), *_profile_words(profile.get(source, {}), width)) for source, words in named
+    ]
+
+
+def _profile_words(entry: Mapping[str, Any], width: int) -> tuple[str, ...]:
+    found = (entry.get(name) for name in ("nulls", "distinct", "min", "max"))
+    return tuple("" if value is None else show(value, width) for value in found)
+
+
+def rows_title(result: PreviewResult, most: int) -> str:
+    """How many of how many rows are shown."""
+    sampled = result.sample.num_rows
+    shown = min(sampled, most)
+    if result.complete:
+        whole = "all rows of the source" if shown == sampled else f"of all {sampled:,} rows of the source"
+    else:
+        whole = "the source has more" if shown == sampled else f"of {sampled:,} sampled; the source has more"
+    return f"rows: {shown:,} ({whole})"
+
+
+def row_table(result: PreviewResult, most: int, *, width: int = _CELL) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Headers and the first rows of the sample, as cell texts."""
+    names = tuple(show(name, width) for name in result.sample.schema.names)
+    return names, cell_rows(result.sample.slice(0, most), width)
+
+
+def cell_rows(rows: Any, width: int) -> list[tuple[str, ...]]:
+    """The rows of an Arrow table as cell texts; works with two columns of one name."""
+    columns = [[show(value, width) for value in column.to_pylist()] for column in rows.columns]
+    return list(zip(*columns, strict=True))
+
+
+def diff_parts(change: Mapping[str, Any], *, width: int = _VALUE) -> tuple[str, str, list[tuple[str, str | None, str | None]]]:
+    """One changed row as (mark, key words, [(column, before, after)]); for an update only the columns that differ."""
+    before, after = change.get("before") or {}, change.get("after") or {}
+    key = change.get("key") or {}
+    words = ", ".join(f"{show(name, width)}={show(value, width)}" for name, value in key.items())
+    parts = []
+    for name in dict.fromkeys((*before, *after)):
+        if name in key or (change["change"] == "update" and before.get(name) == after.get(name)):
+            continue
+        old, new = (show(side[name], width) if name in side else None for side in (before, after))
+        parts.append((show(name, width), old, new))
+    return MARKS.get(str(change["change"]), "?"), words, parts
+
+
+def _diff_lines(target: TargetPreview) -> list[str]:
+    if not target.diff:
+        return []
+    lines = ["", f"changes in {show(target.plan.target, 160)}" + (f" ({target.diff_note})" if target.diff_note else "")]
+    for change in target.diff[:TEXT_DIFF]:
+        mark, key, parts = diff_parts(change)
+        words = [_diff_words(mark, *part) for part in parts]
+        lines.append(f"  {mark} {': '.join(text for text in (key, ', '.join(words)) if text)}")
+    if len(target.diff) > TEXT_DIFF:
+        lines.append(f"  ... {len(target.diff) - TEXT_DIFF:,} more")
+    return lines
+
+
+def _diff_words(mark: str, name: str, old: str | None, new: str | None) -> str:
+    if mark == "~":
+        return f"{name} {old or 'nothing'} -> {new or 'nothing'}"
+    return f"{name}={new if new is not None else old}"
+
+
+def remarks(result: PreviewResult) -> list[tuple[str, tuple[str, ...]]]:
+    """Warnings and notes of all plans, each once."""
+    plans = [target.plan for target in result.targets]
+    warnings = dict.fromkeys(text for plan in plans for text in plan.warnings)
+    notes = dict.fromkeys(text for plan in plans for text in plan.notes)
+    return [("warning", tuple(warnings)), ("note", tuple(notes))]
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())
