@@ -227,6 +227,11 @@ class DuckDBSession:
             SqlError: It is no readable SELECT; with line and column.
         """
         relation = self._relation(query)
+        plain = self._cursor.sql(query).columns  # a SELECT, as it could stand in brackets: nothing runs yet
+        if plain != relation.columns:
+            first = next(one for one, other in zip(relation.columns, plain, strict=True) if one != other)
+            name = plain[relation.columns.index(first)]
+            raise SqlError(f"the query returns two columns named `{name}`", hint="give one of them an alias")
         pairs = zip(relation.columns, relation.types, strict=True)
         return tuple(Column(name, kind_of(native)) for name, native in pairs)
 

@@ -108,8 +108,13 @@ def query_columns(view: str, shown: Sequence[tuple[str, str]], fetch: Fetch) -> 
         fetch: Runs a query.
 
     Raises:
-        SqlError: A column without a declared type mixes kinds of values.
+        SqlError: Two columns have one name, or a column without a declared type mixes kinds of values.
     """
+    known = {name for name, _ in shown}
+    for name, _ in shown:
+        first, colon, number = name.rpartition(":")  # how a view names the second column of one name
+        if colon and number.isdigit() and first in known:
+            raise SqlError(f"the query returns two columns named `{first}`", hint="give one of them an alias")
     kinds = [declared(text) for _, text in shown]
     unknown = [f"c{number}" for number, kind in enumerate(kinds) if kind is None]
     found = iter(look(view, unknown, fetch))

@@ -15,7 +15,7 @@ from ematix_nb.errors import DataError, SchemaDriftError
 from ematix_nb.sql.dialect import NUL, Dialect
 
 from . import types
-from .functions import SHA256
+from .functions import DOUBLE_TEXT, SHA256
 from .values import encode
 
 if TYPE_CHECKING:
@@ -120,9 +120,9 @@ class SQLiteDialect(Dialect):
     def as_text(self, expression: str, kind: DataType) -> str:
         """The value as text; bytes in hexadecimal, doubles with all their digits."""
         if kind.kind == "bytes":
-            return f"hex({expression})"
+            return f"CASE WHEN {expression} IS NOT NULL THEN hex({expression}) END"
         if kind.kind in ("float", "double"):
-            return f"CASE WHEN {expression} IS NOT NULL THEN printf('%!.17g', {expression}) END"
+            return f"{DOUBLE_TEXT}({expression})"
         return super().as_text(expression, kind)
 
     def sha256(self, text: str) -> str:

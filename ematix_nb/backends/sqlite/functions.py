@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SHA256 = "ematix_sha256"
+DOUBLE_TEXT = "ematix_double_text"
 
 
 def sha256(text: str | bytes | None) -> bytes | None:
@@ -18,7 +19,12 @@ def sha256(text: str | bytes | None) -> bytes | None:
     return hashlib.sha256(text.encode() if isinstance(text, str) else text).digest()
 
 
-FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {SHA256: (1, sha256)}
+def double_text(value: float | None) -> str | None:
+    """A number as the shortest text that reads back as the same double; SQLite's own stops at 15 digits."""
+    return None if value is None else repr(float(value))
+
+
+FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {SHA256: (1, sha256), DOUBLE_TEXT: (1, double_text)}
 """Name -> number of arguments (-1: any) and function; each gives the same result for the same arguments.
 
 What is added here is known to every session that is opened later.

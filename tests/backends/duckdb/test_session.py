@@ -256,6 +256,7 @@ def test_temporary_tables_are_seen_by_their_session_only(session: DuckDBSession,
         ("SELECT * FROM missing", r"missing does not exist"),
         ("INSERT INTO t VALUES (1)", "syntax error"),
         ("SELECT 1; DROP TABLE t", "syntax error"),
+        ("SELECT 1 AS a, 2 AS b, 3 AS a", "two columns named `a`"),
         ("SELECT ? AS a", "has a parameter"),
         ("SELECT * FROM read_csv('/etc/passwd')", "Cannot access file"),
         ("SELECT * FROM '/etc/passwd'", "/etc/passwd"),
@@ -328,7 +329,8 @@ def test_row_hashes_tell_columns_apart(session: DuckDBSession) -> None:
     columns = [Column("a", TEXT), Column("b", TEXT), Column("c", DataType("bytes"))]
     hashed = DIALECT.row_hash(columns, "t")
     rows = session.fetch(
-        f"SELECT {hashed} FROM (VALUES ('a', 'bc', NULL::BLOB), ('ab', 'c', NULL), ('ab', 'c', ''::BLOB)) AS t (a, b, c)"
+        f"SELECT {hashed} FROM (VALUES ('a', 'bc', NULL::BLOB), ('ab', 'c', NULL), ('ab', 'c', ''::BLOB)) "
+        "AS t (a, b, c)"
     )
     assert len({row[0] for row in rows}) == 3
     assert rows[0][0] == hashlib.sha256(b"1:a2:bc-").digest()

@@ -221,6 +221,7 @@ def test_a_schema_is_an_attached_database_or_a_prefix(session: SQLiteSession, tm
         ("SELECT * FROM missing", r"no such table: .*missing"),
         ("INSERT INTO t VALUES (1)", "syntax error"),
         ("SELECT 1; DROP TABLE t", "one statement"),
+        ("SELECT 1 AS a, 2 AS b, 3 AS a", "two columns named `a`"),
         ("SELECT ? AS a", "parameter"),
     ],
 )

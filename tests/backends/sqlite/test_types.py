@@ -156,7 +156,7 @@ def test_days_before_the_year_1_are_refused(session: SQLiteSession, kind: DataTy
     session.execute(DIALECT.create_table(T, columns))
     size = pa.int32() if kind.kind == "date" else pa.int64()
     early = pa.array([-719_163 * (1 if kind.kind == "date" else 86_400_000_000)], size).cast(to_arrow(kind))
-    with pytest.raises(DataError, match="column `c`, row 1: .*only the years 0001 to 9999"):
+    with pytest.raises(DataError, match=r"column `c`, row 1: .*only the years 0001 to 9999"):
         session.write(T, columns, [pa.RecordBatch.from_arrays([early], names=["c"])])
 
 
