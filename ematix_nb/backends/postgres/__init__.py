@@ -16,8 +16,8 @@ class PostgresBackend:
     kinds = ("postgres",)
     capabilities = CAPABILITIES
 
-    def open(self, connection: Any, *, read_only: bool = False) -> PostgresSession:
-        """Open a session for a `PostgresConnection`.
+    def open(self, connection: Any, *, read_only: bool = False, create: bool = True) -> PostgresSession:  # noqa: ARG002
+        """Open a session for a `PostgresConnection`; databases are never created, so ``create`` says nothing here.
 
         Raises:
             ConnectError: The server cannot be reached or refuses the login; says which.

@@ -55,8 +55,8 @@ _REASONS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "authentication failed for user `{user}` at {place}",
         "check user and password of the connection",
     ),
-    (('database "',), "there is no database `{database}` at {place}", "check the name, or create the database"),
-    (('role "',), "there is no user `{user}` at {place}", "check the user of the connection"),
+    (('database "{database}" does not exist',), "there is no database `{database}` at {place}", "check the name, or create the database"),
+    (('role "{user}" does not exist',), "there is no user `{user}` at {place}", "check the user of the connection"),
     (
         ("pg_hba.conf",),
         "{place} does not let user `{user}` in: {text}",
@@ -88,7 +88,7 @@ def connect_error(exc: psycopg.Error, *, host: str, port: str, user: str, databa
     low = f"{type(exc).__name__} {text}".lower()
     parts = {"place": f"{host}:{port}", "host": host, "user": user, "database": database, "text": text}
     for words, what, hint in _REASONS:
-        if any(word in low for word in words):
+        if any(word.format(**parts).lower() in low for word in words):
             return ConnectError(what.format(**parts), hint)
     message = "cannot connect to {place} as `{user}`: {text}".format(**parts)
     return ConnectError(message, "check the connection's settings")
