@@ -57,7 +57,7 @@ class FrameSession:
         known: Callable[[], Sequence[str]],
         identity: str,
         *,
-        check: Callable[[], None] = lambda: None,
+        check: Callable[[bool], None] = lambda _: None,
         close: Callable[[], None] = lambda: None,
         threads: int = 1,
     ) -> None:
@@ -102,7 +102,7 @@ class FrameSession:
         try:
             for batch in _sized(running, batch_rows):
                 yield _fitted(batch, schema)
-            self._check()
+            self._check(False)
         except (CancelledError, GeneratorExit, KeyboardInterrupt):
             raise
         except FlowError:
@@ -112,7 +112,7 @@ class FrameSession:
             if self._interrupted:
                 message = "the query was stopped"
                 raise CancelledError(message) from exc
-            self._check()
+            self._check("arquet" in str(exc))
             raise translated(exc, query) from exc
         finally:
             self._running = None
@@ -257,9 +257,10 @@ def open_file_query(session: Any, *, threads: int = 1) -> FrameSession:
         register: Callable[[Any, str], None] = scan.register
         return register
 
-    def check() -> None:
+    def check(failed: bool) -> None:
         for scan in scans:
-            getattr(scan, "check", lambda: None)()
+            if hasattr(scan, "check"):
+                scan.check(failed)
 
     found = FrameSession(resolve, session.tables, f"files:{session.identity}", check=check, threads=threads)
     found.scans = scans  # type: ignore[attr-defined]  # for those who tell what was skipped
@@ -299,7 +300,7 @@ def _register_frame(context: Any, table: str, name: str, frame: Any) -> None:
         empty = pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
         context.register_record_batches(quoted(table), [batches or [empty]])
         return
-    used = []
+    used: list[bool] = []
 
     def once(columns: list[str]) -> Iterator[pa.RecordBatch]:
         if used:

@@ -18,8 +18,10 @@ class LocalFilesBackend:
     kinds: tuple[str, ...] = ("object_store_local",)
     capabilities: Capabilities = CAPABILITIES
 
-    def open(self, connection: Any, *, read_only: bool = False) -> LocalFileSession:
-        """Open the folder of a connection.
+    def open(self, connection: Any, *, read_only: bool = False, create: bool = True) -> LocalFileSession:
+        """Open the folder of a connection; a writer makes it when its parent exists.
+
+        Without ``create`` an empty folder stands in for one that is not there.
 
         Raises:
             ConnectError: When the folder does not exist or may not be read.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
+import shutil
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,8 @@ class LocalFileSession:
         self.config = config
         self.identity = str(config.root)
         self._read_only = read_only
-        self._folders: list[tempfile.TemporaryDirectory[str]] = []
+        self._folders: list[str] = []
+        weakref.finalize(self, _remove_all, self._folders)
         self._staged: dict[str, tuple[Column, ...]] = {}
         self._declared: dict[str, tuple[Column, ...]] = {}
 
@@ -112,7 +114,7 @@ class LocalFileSession:
         if not files and declared is None:
             message = f"there are no data files in `{name or '.'}`" + (f" ({len(skipped)} skipped)" if skipped else "")
             raise DataError(message, "skipped: " + ", ".join(skipped[:5]) if skipped else self._known(name))
-        return make_scan(files, declared, self.config, skipped, self._folders.append)
+        return make_scan(files, declared, self.config, skipped, self._keep)
 
     def _known(self, name: str) -> str:
         return known_names(name, self.tables(), "tables")
@@ -175,7 +177,7 @@ class LocalFileSession:
         for file in published.files:
             path = self._place(target, file) or target / file
             files.append(DataFile(path, f"{name}/{file}".lstrip("/"), format_of(file) or "", partition_of(file)))
-        return make_scan(files, declared or kept or None, self.config, (), self._folders.append)
+        return make_scan(files, declared or kept or None, self.config, (), self._keep)
 
     def _reveal(self, target: Path, files: tuple[str, ...]) -> None:
         """Finish what a crashed publisher left; a folder that we may not write is read as it is."""
@@ -283,8 +285,16 @@ class LocalFileSession:
 
     def close(self) -> None:
         """Remove the links that scans were read through; may be called twice."""
-        while self._folders:
-            self._folders.pop().cleanup()
+        _remove_all(self._folders)
+
+    def _keep(self, folder: str) -> None:
+        """Remember a folder of links; bound to the session, so that a scan keeps its session alive."""
+        self._folders.append(folder)
+
+
+def _remove_all(folders: list[str]) -> None:
+    while folders:
+        shutil.rmtree(folders.pop(), ignore_errors=True)
 
 
 def _merged(old: Sequence[Column], fresh: Sequence[Column]) -> tuple[Column, ...]:

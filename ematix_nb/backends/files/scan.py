@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.base import FileScan
-from ematix_nb.declare.data_types import BIGINT, TEXT, DataType, from_arrow, to_arrow
+from ematix_nb.declare.data_types import TEXT, DataType, from_arrow, to_arrow
 from ematix_nb.declare.spec import Column
-from ematix_nb.errors import DataError, SchemaDriftError, TransientError
+from ematix_nb.errors import SchemaDriftError, TransientError
 
 from . import csv_files, jsonl_files, parquet_files
 from .streams import quoted, register_stream
@@ -32,8 +32,8 @@ _FORMATS: dict[str, Any] = {"parquet": parquet_files, "csv": csv_files, "jsonl":
 class LocalScan(FileScan):
     """A scan that can tell afterwards what went wrong."""
 
-    check: Callable[[], None] = lambda: None
-    """Call when the read has ended or failed.
+    check: Callable[[bool], None] = lambda _: None
+    """Call when the read has ended (False) or failed (True).
 
     Raises:
         DataError: The precise error of a file, which the engine only passed on as text.
@@ -60,7 +60,7 @@ def make_scan(
     declared: tuple[Column, ...] | None,
     config: FileConfig,
     skipped: Sequence[str],
-    keep: Callable[[tempfile.TemporaryDirectory[str]], None],
+    keep: Callable[[str], None],
 ) -> LocalScan:
     """Join files to one table.
 
@@ -96,7 +96,7 @@ def make_scan(
         reading.opened = True
         _register(context, name, reading, tuple(partitions), keep)
 
-    return LocalScan(columns, tuple(file.name for file in files), register, tuple(skipped), lambda: _check(reading))
+    return LocalScan(columns, tuple(file.name for file in files), register, tuple(skipped), lambda failed: _check(reading, failed))
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -158,7 +158,7 @@ def _partitions(files: list[DataFile], hints: Mapping[str, DataType]) -> dict[st
 
 
 def _register(
-    context: Any, name: str, reading: _Reading, partitions: tuple[str, ...], keep: Callable[[Any], None]
+    context: Any, name: str, reading: _Reading, partitions: tuple[str, ...], keep: Callable[[str], None]
 ) -> None:
     import pyarrow as pa
 
@@ -173,12 +173,12 @@ def _register(
 
 
 def _register_parquet(
-    context: Any, name: str, reading: _Reading, schema: pa.Schema, partitions: tuple[str, ...], keep: Callable[[Any], None]
+    context: Any, name: str, reading: _Reading, schema: pa.Schema, partitions: tuple[str, ...], keep: Callable[[str], None]
 ) -> None:
     """DataFusion reads a folder of links in our order: exactly these files, whatever their names hold."""
     import pyarrow as pa
 
-    tree = tempfile.TemporaryDirectory(prefix="ematix-nb-scan-", ignore_cleanup_errors=True)
+    tree = tempfile.mkdtemp(prefix="ematix-nb-scan-")
     keep(tree)
     inside = pa.schema([field for field in schema if field.name not in partitions])
     groups: dict[tuple[tuple[str, str | None], ...], list[Path]] = {}
@@ -186,7 +186,7 @@ def _register_parquet(
         groups.setdefault(file.partition, []).append(file.path)
     selects = []
     for number, (partition, paths) in enumerate(groups.items()):
-        folder = Path(tree.name) / f"{number:06d}"
+        folder = Path(tree) / f"{number:06d}"
         folder.mkdir()
         for index, path in enumerate(paths):
             os.symlink(path, folder / f"{index:08d}.parquet")
@@ -247,7 +247,7 @@ def _stream_file(reading: _Reading, file: DataFile, columns: list[str]) -> Itera
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _check(reading: _Reading) -> None:
+def _check(reading: _Reading, failed: bool) -> None:
     if isinstance(reading.failure, FileNotFoundError):
         message = f"a file went away while it was read: {reading.failure.filename}"
         raise TransientError(message, "run again") from reading.failure
@@ -264,18 +264,5 @@ def _check(reading: _Reading) -> None:
         if not same:
             message = f"file {file.name} changed while it was read"
             raise TransientError(message, "run again; write new files under new names")
-
-
-def find_broken(scan: LocalScan, files: Sequence[DataFile]) -> None:
-    """After the engine failed: the first Parquet file whose data cannot be read.
-
-    Raises:
-        DataError: Names the file.
-    """
-    del scan
-    for file in files:
-        if file.format == "parquet":
+        if failed and file.format == "parquet":
             parquet_files.check_rows(file)
-
-
-__all__ = ["BIGINT", "DataError", "LocalScan", "make_scan"]

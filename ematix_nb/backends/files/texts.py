@@ -30,6 +30,7 @@ _BOOLEAN = re.compile(r"true|false|True|False|TRUE|FALSE")
 _DATE = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])")
 _TIMESTAMP = re.compile(_DATE.pattern + r"[ T]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?")
 _TIMESTAMPTZ = re.compile(_TIMESTAMP.pattern + r"(Z|[+-][0-9]{2}:?[0-9]{2})")
+_TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])(?:\.([0-9]+))?")
 _PATTERNS = ((_BOOLEAN, BOOLEAN), (_DATE, DataType("date")), (_TIMESTAMP, TIMESTAMP), (_TIMESTAMPTZ, TIMESTAMPTZ))
 _INT64 = range(-(2**63), 2**63)
 
@@ -81,12 +82,24 @@ def from_text(array: pa.Array, kind: DataType, where: str) -> pa.Array:
         if kind.kind == "bytes":
             values = [None if text is None else base64.b64decode(text, validate=True) for text in array.to_pylist()]
             return pa.array(values, arrow)
-        if kind.kind == "timestamptz" and pa.types.is_string(array.type):
-            return array.cast(pa.timestamp(arrow.unit, "UTC"))
+        if kind.kind == "time":
+            ticks = [None if text is None else _ticks(text, arrow.unit) for text in array.to_pylist()]
+            return pa.array(ticks, pa.int64()).cast(arrow)
         return array.cast(arrow)
-    except (pa.ArrowInvalid, binascii.Error) as exc:
+    except (pa.ArrowInvalid, binascii.Error, ValueError) as exc:
         message = f"{where}: {str(exc)[:160]}"
         raise DataError(message, "correct the file, or declare the column as text") from exc
+
+
+def _ticks(text: str, unit: str) -> int:
+    """A time of day in the unit's parts since midnight."""
+    digits = 9 if unit == "ns" else 6
+    found = _TIME.fullmatch(text)
+    if found is None or len(found[4] or "") > digits:
+        message = f"`{text[:80]}` is not a time of day with at most {digits} digits of a second"
+        raise ValueError(message)
+    seconds = (int(found[1]) * 60 + int(found[2])) * 60 + int(found[3])
+    return seconds * 10**digits + int((found[4] or "0").ljust(digits, "0"))
 
 
 def spelled_type(kind: DataType, file_format: str) -> pa.DataType:
