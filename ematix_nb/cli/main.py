@@ -1,0 +1,242 @@
+"""``flow``: understand the line, call the verb, print what it returns.
+
+The result goes to the standard output, everything else (progress, warnings,
+errors) to the standard error. A user's mistake is one message without a
+traceback; ``--debug`` shows the traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any, TextIO
+
+from ematix_nb.errors import EXIT_FAILED, EXIT_OK, FlowError
+from ematix_nb.verbs.grammar import HelpRequested, Parsed, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ematix_nb.verbs.dispatch import Call
+    from ematix_nb.verbs.results import Result
+
+IN_WORKER = frozenset({"run", "run-due", "dry-run", "preview", "plan", "validate"})
+"""Verbs that may block in a driver: they work in a thread, so that Ctrl-C always gets through."""
+_INTERRUPTED = 130
+_YES = ("y", "yes")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one line and give the exit code; never raises for what a user did.
+
+    Args:
+        argv: The words after ``flow``; None takes those of the process.
+    """
+    words = sys.argv[1:] if argv is None else list(argv)
+    debug = "--debug" in words
+    try:
+        return _flushed(_main(words))
+    except HelpRequested as exc:
+        return _safely(exc.text, sys.stdout if exc.exit_code == EXIT_OK else sys.stderr, exc.exit_code)
+    except FlowError as exc:
+        _trace(debug)
+        return _failure(exc, words)
+    except KeyboardInterrupt:
+        return _safely("interrupted", sys.stderr, _INTERRUPTED)
+    except BrokenPipeError:
+        _drop_stdout()
+        return EXIT_OK
+    except Exception as exc:  # noqa: BLE001 - the last place: one line instead of a traceback, which --debug shows
+        _trace(debug)
+        from ematix_nb.connections.secret import redact
+
+        text = " ".join(redact(f"{type(exc).__name__}: {exc}").split())
+        return _safely(f"internal error: {text}\nhint: run it with --debug and report it", sys.stderr, EXIT_FAILED)
+
+
+def entry() -> None:
+    """The program ``flow``."""
+    sys.exit(main())
+
+
+def _main(words: list[str]) -> int:
+    if words == ["--version"]:
+        from ematix_nb import __version__
+
+        _print(f"flow {__version__}")
+        return EXIT_OK
+    parsed = parse(words)
+    _quiet_warnings()
+    call, result = _invoke(parsed)
+    code = call.exit_code(result)
+    if parsed.verb != "run-due":
+        for note in call.notes:
+            _say(f"note: {note}")
+    _print(_rendered(result, parsed.format))
+    return code
+
+
+def _invoke(parsed: Parsed) -> tuple[Call, Result]:
+    from ematix_nb.cli.progress import Progress
+    from ematix_nb.verbs.dispatch import prepare
+
+    progress = Progress(sys.stderr)
+    call = prepare(parsed, listener=progress)
+    call.confirm = _confirm if _is_tty(sys.stdin) and _is_tty(sys.stderr) else None
+    with progress:
+        return call, _called(call)
+
+
+def _called(call: Call) -> Result:
+    needs_answer = call.options.get("full_refresh") and not call.options.get("yes")
+    if call.parsed.verb not in IN_WORKER or (needs_answer and call.confirm is not None):
+        return call.run()
+    from ematix_nb.load.cancel import CancelToken
+    from ematix_nb.verbs.background import run_in_worker
+
+    call.token = CancelToken()
+    with _terminable(call.token):
+        return run_in_worker(call.run, call.token)
+
+
+def _terminable(token: Any) -> Any:
+    """While it holds, SIGTERM (systemd, Kubernetes, ``timeout``) stops the run as Ctrl-C does."""
+    import contextlib
+    import signal
+    import threading
+
+    @contextlib.contextmanager
+    def held() -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGTERM, lambda *_: token.cancel())
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    return held()
+
+
+def _confirm(question: str) -> bool:
+    """Ask on the terminal."""
+    print(f"{question} Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in _YES
+
+
+def _rendered(result: Result, form: str) -> str:
+    if form == "json":
+        import json
+
+        text = json.dumps(result.to_dict(), ensure_ascii=False, indent=2, default=str)
+        return text if _fits(text) else json.dumps(result.to_dict(), ensure_ascii=True, indent=2, default=str)
+    from ematix_nb.verbs.text import neutral
+
+    return neutral(result.to_text())
+
+
+def _fits(text: str) -> bool:
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _failure(exc: FlowError, words: list[str]) -> int:
+    """Tell an error; as JSON on the standard output when that was asked for."""
+    from ematix_nb.connections.secret import redact
+
+    if _wants_json(words):
+        import json
+
+        parts = {"code": exc.code, "error": redact(exc.what), "hint": redact(exc.hint), "where": exc.where}
+        _safely(json.dumps(parts, indent=2), sys.stdout, exc.exit_code)
+    return _safely(_neutral(redact(str(exc))), sys.stderr, exc.exit_code)
+
+
+def _wants_json(words: list[str]) -> bool:
+    return "--format=json" in words or any(pair == ("--format", "json") for pair in zip(words, words[1:], strict=False))
+
+
+def _neutral(text: str) -> str:
+    if text.isascii() and "\x1b" not in text:
+        return text
+    from ematix_nb.verbs.text import neutral
+
+    return neutral(text)
+
+
+def _trace(debug: bool) -> None:  # noqa: FBT001 - the one fact it needs
+    if debug:
+        import traceback
+
+        from ematix_nb.connections.secret import redact
+
+        print(redact(traceback.format_exc()), end="", file=sys.stderr)
+
+
+def _quiet_warnings() -> None:
+    """Warnings as one line, without the place in our code."""
+    import warnings
+
+    def show(message: Any, *_: Any, **__: Any) -> None:
+        _say(f"warning: {_neutral(str(message))}")
+
+    if not sys.warnoptions and "PYTEST_CURRENT_TEST" not in os.environ:
+        warnings.showwarning = show
+
+
+def _say(text: str) -> None:
+    _safely(text, sys.stderr, EXIT_OK)
+
+
+def _print(text: str) -> None:
+    _write(sys.stdout, text)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """Write a line; characters that the stream has no code for are spelled out."""
+    line = f"{text}\n"
+    try:
+        stream.write(line)
+    except UnicodeEncodeError:
+        encoding = getattr(stream, "encoding", None) or "ascii"
+        stream.write(line.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def _safely(text: str, stream: TextIO, code: int) -> int:
+    """Write a line where nobody may be listening any more."""
+    try:
+        _write(stream, text)
+        stream.flush()
+    except (BrokenPipeError, ValueError):
+        # closed by `| head`, or by the caller
+        if stream is sys.stdout:
+            _drop_stdout()
+    return code
+
+
+def _flushed(code: int) -> int:
+    """Write out what is buffered, so that a reader that went away is noticed here and not at exit."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_stdout()
+    return code
+
+
+def _drop_stdout() -> None:
+    """Let the interpreter's last flush go nowhere."""
+    try:
+        handle = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(handle, sys.stdout.fileno())
+        os.close(handle)
+    except (OSError, ValueError):
+        # a captured or closed stream has no descriptor
+        return
+
+
+def _is_tty(stream: Any) -> bool:
+    return stream is not None and not stream.closed and stream.isatty()

@@ -1,0 +1,262 @@
+"""From a line's options to the verbs that work on pipelines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ematix_nb.declare import registry
+from ematix_nb.errors import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL, FlowError, UsageError
+from ematix_nb.verbs.results import Result
+from ematix_nb.verbs.usage import usage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ematix_nb.declare.spec import PipelineSpec
+    from ematix_nb.verbs.dispatch import Call
+    from ematix_nb.verbs.results import DueResult, PreviewResult, TableResult
+
+NO_MODULE_HINT = "name a module with --module, or list `modules` in .ematix-flow.toml"
+
+
+@dataclass(frozen=True, repr=False)
+class SeveralResult(Result):
+    """The results of several pipelines that were asked for on one line, in their order."""
+
+    kind: ClassVar[str] = "several"
+
+    results: tuple[Result, ...]
+    failed: tuple[tuple[str, FlowError], ...] = ()
+    """What could not start: name and error."""
+    not_run: tuple[str, ...] = ()
+    """What was left out after the first failure."""
+
+    @property
+    def exit_code(self) -> int:  # type: ignore[override]  # computed from the parts
+        """0 when all went well, 3 when some did, otherwise that of the first failure."""
+        codes = [result.exit_code for result in self.results] + [error.exit_code for _, error in self.failed]
+        bad = [code for code in codes if code != EXIT_OK]
+        if not bad:
+            return EXIT_OK
+        return EXIT_PARTIAL if EXIT_OK in codes else bad[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"results", "failed", "not_run"}``."""
+        return {
+            "results": [result.to_dict() for result in self.results],
+            "failed": [{"name": name, "error": str(error), "code": error.code} for name, error in self.failed],
+            "not_run": list(self.not_run),
+        }
+
+    def to_text(self) -> str:
+        """The results, one below the other."""
+        lines = [result.to_text() for result in self.results]
+        lines += [f"{name}: {error}" for name, error in self.failed]
+        lines += [f"{name}: not run, because one before it failed (--continue runs the rest)" for name in self.not_run]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, repr=False)
+class PlanResult(Result):
+    """What a run would do to each target; no row was read."""
+
+    kind: ClassVar[str] = "plan"
+
+    pipeline: str
+    plans: tuple[Any, ...]
+    """`ematix_nb.load.plan.LoadPlan`, one a target."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Of all plans."""
+        return tuple(warning for plan in self.plans for warning in plan.warnings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"pipeline": self.pipeline, "plans": [plan.as_dict() for plan in self.plans]}
+
+    def to_text(self) -> str:
+        """The plans as the preview shows them."""
+        from ematix_nb.verbs.plan_text import plan_text
+
+        return "\n\n".join(plan_text(plan) for plan in self.plans)
+
+
+def known_pipeline(call: Call, name: str | None) -> PipelineSpec:
+    """The pipeline of that name.
+
+    Raises:
+        UsageError: No name is given, or it is not known; lists what is.
+    """
+    known = registry.pipelines()
+    if not name:
+        hint = f"pipelines: {', '.join(sorted(known))}" if known else NO_MODULE_HINT
+        raise UsageError(f"no pipeline is named; usage: {usage(call.parsed.verb)}", hint=hint)
+    if name not in known and not known and not call.modules:
+        from ematix_nb.errors import UnknownNameError
+
+        raise UnknownNameError(f"there is no pipeline `{name}`, and no module is loaded", hint=NO_MODULE_HINT)
+    return registry.get_pipeline(name)
+
+
+def run(call: Call) -> Result:
+    """Run the named pipelines in order."""
+    options = call.options
+    specs = _specs(call)
+    if options["full_refresh"]:
+        _ask_before_refresh(call, specs)
+
+    def one(spec: PipelineSpec) -> Result:
+        from ematix_nb.verbs.run import run as run_pipeline
+
+        return run_pipeline(
+            spec,
+            full_refresh=options["full_refresh"],
+            wait=options["wait"],
+            trigger=call.trigger,
+            **call.run_options(),
+        )
+
+    return _each(specs, one, go_on=options["continue"])
+
+
+def _ask_before_refresh(call: Call, specs: list[PipelineSpec]) -> None:
+    """Mode append has no key by which a row read again could be known: then, and only then, somebody must agree."""
+    doubling = [spec.name for spec in specs if spec.incremental and any(t.mode == "append" for t in spec.targets)]
+    if doubling:
+        call.agreed(f"A full refresh appends every row again to the target of {', '.join(doubling)}.")
+
+
+def dry_run(call: Call) -> Result:
+    """Execute the named pipelines and roll back."""
+
+    def one(spec: PipelineSpec) -> Result:
+        from ematix_nb.verbs.run import run as run_pipeline
+
+        return run_pipeline(
+            spec, dry=True, full_refresh=call.options["full_refresh"], trigger=call.trigger, **call.run_options()
+        )
+
+    return _each(_specs(call), one, go_on=call.options["continue"])
+
+
+def run_due(call: Call) -> DueResult:
+    """Fire what is due."""
+    import datetime as dt
+
+    from ematix_nb.verbs.due import run_due as fire
+
+    options = call.options
+    notes = list(call.notes)
+    now = None
+    if options["now"] is not None:
+        from ematix_nb.schedule.due import parse_now
+
+        given = parse_now(options["now"])
+        now = given.at
+        notes += [given.note] if given.note else []
+    names = tuple(known_pipeline(call, name).name for name in options["names"])
+    return fire(
+        now=now,
+        interval=dt.timedelta(seconds=options["interval"]),
+        catch_up=options["catch_up"],
+        names=names,
+        notes=tuple(notes),
+        **call.run_options(),
+    )
+
+
+def preview(call: Call) -> PreviewResult:
+    """Look at a pipeline, or at any table or file."""
+    from ematix_nb.declare.address import is_address
+
+    name = call.options["name"]
+    subject = name if name and is_address(name) else known_pipeline(call, name)
+    from ematix_nb.verbs.preview import preview as look
+
+    return look(subject, limit=call.options["limit"], **call.run_options())
+
+
+def plan(call: Call) -> PlanResult:
+    """Plan each target of a pipeline; catalogues are read, rows are not."""
+    spec = known_pipeline(call, call.options["name"])
+    from ematix_nb.load.context import RunContext
+    from ematix_nb.load.planner import make_plan
+    from ematix_nb.load.run import opened
+
+    refresh = call.options["full_refresh"]
+    plans = []
+    for target in spec.targets:
+        context = RunContext(full_refresh=refresh, **call.run_options())
+        with opened(spec, target, context, read_only=True, create=False) as (side, source):
+            stored = side.state.watermark(side.name)
+            plans.append(make_plan(spec, target, source, side.side(), stored, full_refresh=refresh))
+    return PlanResult(spec.name, tuple(plans))
+
+
+def validate(call: Call) -> TableResult:
+    """Check pipelines against their systems."""
+    specs = [known_pipeline(call, name) for name in call.options["names"]]
+    from ematix_nb.verbs.validate import validate as check
+
+    options = {"token": call.token} if call.token is not None else {}
+    return check(specs, **options)
+
+
+def transform_run(call: Call) -> Result:
+    """Run named transforms."""
+    from ematix_nb.verbs.transforms import run_transform
+
+    names = call.options["names"]
+    if not names:
+        known = sorted(registry.transforms())
+        hint = f"transforms: {', '.join(known)}" if known else NO_MODULE_HINT
+        raise UsageError(f"no transform is named; usage: {usage(call.parsed.verb)}", hint=hint)
+    return run_transform([registry.get_transform(name) for name in names])
+
+
+def export(call: Call) -> Result:
+    """Write the module of a notebook."""
+    from ematix_nb.verbs.export import export as write
+
+    options = call.options
+    given = {name: options[name] for name in ("out", "check", "force")}
+    return write(options["notebook"], **given)  # type: ignore[no-any-return]
+
+
+def _specs(call: Call) -> list[PipelineSpec]:
+    """All named pipelines; a wrong name is told before any of them runs."""
+    names = call.options["names"]
+    return [known_pipeline(call, name) for name in dict.fromkeys(names)] or [known_pipeline(call, None)]
+
+
+def _each(specs: list[PipelineSpec], one: Callable[[PipelineSpec], Result], *, go_on: bool) -> Result:
+    """One result for one pipeline; for several, all of them with what failed."""
+    if len(specs) == 1:
+        return one(specs[0])
+    results: list[Result] = []
+    failed: list[tuple[str, FlowError]] = []
+    for index, spec in enumerate(specs):
+        try:
+            result = one(spec)
+        except FlowError as exc:
+            failed.append((spec.name, exc))
+        else:
+            results.append(result)
+            if result.exit_code == EXIT_OK:
+                continue
+        if not go_on or _is_cancelled(failed, results):
+            return SeveralResult(tuple(results), tuple(failed), tuple(rest.name for rest in specs[index + 1 :]))
+    return SeveralResult(tuple(results), tuple(failed))
+
+
+def _is_cancelled(failed: list[tuple[str, FlowError]], results: list[Result]) -> bool:
+    from ematix_nb.errors import CancelledError
+
+    if failed and isinstance(failed[-1][1], CancelledError):
+        return True
+    return bool(results) and getattr(results[-1], "status", "") == "cancelled"
+
+
+__all__ = ["EXIT_FAILED", "PlanResult", "SeveralResult", "known_pipeline"]

@@ -1,0 +1,375 @@
+"""What can be asked for: one table of verbs for the command line and the magics.
+
+The table is plain tuples, so that ``flow --help`` costs nothing: options are
+built for the one verb on the line, and a verb's module is imported when it is
+called.
+
+An argument is ``(form, kind, default, help)``. The form is ``NAME``,
+``[NAME]``, ``NAME...`` or ``[NAME...]`` for what stands without a dash, and
+``--limit N`` or ``--yes`` for options. The kind says what a value may be:
+``text``, ``file``, ``flag``, ``many`` (may be repeated), ``count:LOW:HIGH``,
+``seconds:LOW:HIGH``, ``choice:a|b``, ``now``, ``interval``, ``pairs``
+(``key=value``), or what is completed: ``pipeline``, ``address``,
+``connection``, ``transform``, ``profile``, ``verb``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ematix_nb.errors import EXIT_OK, EXIT_USAGE, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ematix_nb.events import Listener
+    from ematix_nb.load.cancel import CancelToken
+    from ematix_nb.verbs.results import Result
+
+Argument = tuple[str, str, Any, str]
+
+_STRICT: Argument = ("--strict", "flag", False, "warnings, and modules without pipelines, exit with 5")
+_YES: Argument = ("--yes", "flag", False, "do not ask")
+
+GLOBALS: tuple[Argument, ...] = (
+    ("--module MODULE", "many", (), "dotted name, .py file or folder of pipelines; may be repeated"),
+    ("--profile NAME", "profile", None, "take connections from [profiles.NAME] first"),
+    ("--format FORMAT", "choice:text|json", "text", "what stands on the standard output"),
+    ("--debug", "flag", False, "show the traceback of an error"),
+    ("--help", "flag", False, "show the options of a verb"),
+)
+"""Options of every verb; they may stand before or after it."""
+
+_RUNS: tuple[Argument, ...] = (
+    ("[NAME]", "pipeline", None, "only this pipeline"),
+    ("--last N", "count:1:100000", 20, "how many of the newest runs"),
+)
+
+VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
+    "list": (
+        "list the pipelines with their schedule and next time",
+        "catalog:list_pipelines",
+        (("--now T", "now", None, "count the next time from here (ISO 8601)"), _STRICT),
+    ),
+    "run": (
+        "run pipelines now",
+        "commands:run",
+        (
+            ("NAME...", "pipeline", (), "pipelines, run in this order"),
+            ("--wait S", "seconds:0:86400", 0.0, "wait so many seconds for another run of the pipeline to end"),
+            (
+                "--full-refresh",
+                "flag",
+                False,
+                "read everything, whatever the watermark says; asks where mode append would double rows",
+            ),
+            ("--continue", "flag", False, "go on with the next pipeline when one fails"),
+            _YES,
+            _STRICT,
+        ),
+    ),
+    "run-due": (
+        "run what its schedule says is due, each slot once",
+        "commands:run_due",
+        (
+            ("[NAME...]", "pipeline", (), "only these pipelines"),
+            ("--now T", "now", None, "take this instant for now (ISO 8601; without a zone: UTC)"),
+            ("--interval S", "interval", 60, "seconds between two calls of the scheduler, 1 to 86400"),
+            ("--catch-up POLICY", "choice:latest|all|none", None, "missed slots: overrides what the pipelines say"),
+            _STRICT,
+        ),
+    ),
+    "preview": (
+        "show plan, rows and the changes a run would make; writes nothing",
+        "commands:preview",
+        (
+            ("NAME", "address", None, "a pipeline, or connection:thing to look at a table or file"),
+            ("--limit N", "count:1:100000", 50, "rows to sample, 1 to 100000"),
+        ),
+    ),
+    "dry-run": (
+        "execute and roll back: exact counts; writes nothing",
+        "commands:dry_run",
+        (
+            ("NAME...", "pipeline", (), "pipelines"),
+            ("--full-refresh", "flag", False, "read everything, whatever the watermark says"),
+            ("--continue", "flag", False, "go on with the next pipeline when one fails"),
+        ),
+    ),
+    "plan": (
+        "show what a run would do, without reading rows",
+        "commands:plan",
+        (
+            ("NAME", "pipeline", None, "a pipeline"),
+            ("--full-refresh", "flag", False, "plan for reading everything"),
+        ),
+    ),
+    "validate": (
+        "check declarations against the systems; writes nothing",
+        "commands:validate",
+        (("[NAME...]", "pipeline", (), "pipelines; all when none is named"), _STRICT),
+    ),
+    "runs": ("list the newest runs, or show one", "", _RUNS),
+    "runs list": ("list the newest runs of all targets that the modules use", "history:list_runs", _RUNS),
+    "runs show": (
+        "show everything that is kept of one run",
+        "history:show_run",
+        (("ID", "text", None, "the run's id, or its first characters"),),
+    ),
+    "connections": ("list, check or set connections", "", ()),
+    "connections list": ("list every definition of every connection, and which one is used", "connections:listed", ()),
+    "connections check": (
+        "connect, and say how long it took",
+        "connections:check",
+        (("[NAME...]", "connection", (), "connections; all when none is named"),),
+    ),
+    "connections set": (
+        "write settings of a connection into a settings file (mode 0600, comments kept)",
+        "connections:change",
+        (
+            ("NAME", "connection", None, "the connection"),
+            ("KEY=VALUE...", "pairs", (), "settings; an empty value removes one"),
+            ("--file FILE", "file", None, "settings file instead of ~/.ematix-flow/connections.toml"),
+        ),
+    ),
+    "transform": ("list named transforms, or run one", "", ()),
+    "transform list": ("list the named transforms", "catalog:list_transforms", ()),
+    "transform run": (
+        "run named transforms now",
+        "commands:transform_run",
+        (("NAME...", "transform", (), "transforms, run in this order"),),
+    ),
+    "watermark": ("show, set or reset what an incremental pipeline has read up to", "", ()),
+    "watermark show": (
+        "show the stored watermark of each target",
+        "watermark:show",
+        (("[NAME]", "pipeline", None, "a pipeline; all incremental ones when none is named"),),
+    ),
+    "watermark set": (
+        "set the watermark: the next run reads from there",
+        "watermark:change",
+        (
+            ("NAME", "pipeline", None, "a pipeline"),
+            ("VALUE", "text", None, "ISO 8601 for times, digits for numbers"),
+            _YES,
+        ),
+    ),
+    "watermark reset": (
+        "remove the watermark: the next run reads everything",
+        "watermark:reset",
+        (("NAME", "pipeline", None, "a pipeline"), _YES),
+    ),
+    "export": (
+        "turn a notebook into a module",
+        "commands:export",
+        (
+            ("[NOTEBOOK]", "file", None, "the .ipynb file"),
+            ("--out FILE", "file", None, "the module to write; the standard output without it"),
+            ("--check", "flag", False, "write nothing; exit 1 when the module is not what the notebook says"),
+            ("--force", "flag", False, "overwrite hand edits"),
+        ),
+    ),
+    "schedule": (
+        "print the entry that lets another scheduler call run-due",
+        "catalog:schedule_entry",
+        (
+            ("--emit KIND", "choice:cron|systemd|k8s|github-actions", "cron", "for which scheduler"),
+            ("--name NAME", "text", None, "name of the entry; the working directory's by default"),
+            ("--workdir DIR", "file", None, "where to call it; the working directory by default"),
+        ),
+    ),
+    "profile": (
+        "show the profiles, or choose one for this process",
+        "connections:profile",
+        (("[NAME]", "profile", None, "the profile to use from now on"),),
+    ),
+    "init": (
+        "write a small project to start from",
+        "init:init",
+        (
+            ("[DIR]", "file", ".", "where; the working directory by default"),
+            ("--force", "flag", False, "overwrite files that are there"),
+        ),
+    ),
+    "doctor": ("check this machine: versions, settings, connections, modules, pipelines", "doctor:doctor", (_STRICT,)),
+    "help": ("show the options of a verb", "", (("[VERB...]", "verb", (), "the verb"),)),
+}
+"""Verb -> (help line, ``module:function`` below `ematix_nb.verbs`, arguments). ``a b`` is action b of verb a."""
+
+DEFAULT_ACTIONS = {"runs": "list", "connections": "list", "transform": "list", "watermark": "show"}
+"""What a verb with actions does when none is named."""
+
+MAGIC_ARGUMENTS: dict[str, tuple[Argument, ...]] = {
+    "run": (("--bg", "flag", False, "run in the background; the result arrives in the cell"),),
+}
+"""Options that only a notebook has (``prog`` begins with ``%``)."""
+
+NO_MODULES = frozenset(
+    {"connections list", "connections set", "export", "init", "doctor", "help", "profile"},
+)
+"""Verbs that need no pipelines; they load modules only when `--module` names some."""
+
+
+class Parsed(NamedTuple):
+    """One understood line."""
+
+    verb: str
+    """``run``, or ``runs show`` where a verb has actions."""
+    options: dict[str, Any]
+    """By argument: ``name`` (one), ``names`` (several), ``limit``, ``full_refresh``, ..."""
+    format: str = "text"
+    debug: bool = False
+    profile: str | None = None
+    module: tuple[str, ...] = ()
+
+
+class HelpRequested(Exception):  # noqa: N818 - not an error: somebody asked
+    """Somebody asked for help; the front end shows the text and stops."""
+
+    def __init__(self, text: str, exit_code: int = EXIT_OK) -> None:
+        super().__init__(text, exit_code)
+
+    @property
+    def text(self) -> str:
+        """What to show."""
+        return str(self.args[0])
+
+    @property
+    def exit_code(self) -> int:
+        """0 when asked for, 2 when the line was empty."""
+        return int(self.args[1])
+
+
+def verbs() -> list[str]:
+    """The verbs without their actions, in the order in which they are shown."""
+    return [verb for verb in VERBS if " " not in verb]
+
+
+def actions(verb: str) -> list[str]:
+    """The actions of a verb.
+
+    Example:
+        >>> actions("runs"), actions("run")
+        (['list', 'show'], [])
+    """
+    return [name.partition(" ")[2] for name in VERBS if name.startswith(f"{verb} ")]
+
+
+def arguments(verb: str, prog: str = "flow") -> tuple[Argument, ...]:
+    """The arguments of a verb itself, without the ones that every verb has."""
+    extra = MAGIC_ARGUMENTS.get(verb, ()) if prog.startswith("%") else ()
+    return (*VERBS[verb][2], *extra)
+
+
+def parse(argv: list[str], *, prog: str = "flow") -> Parsed:
+    """Understand one line.
+
+    Args:
+        argv: The words after the program's name.
+        prog: ``flow`` or ``%flow``; the latter has a few more options, and help texts name it.
+
+    Raises:
+        UsageError: With the nearest verb, option or value.
+        HelpRequested: When help is asked for, or the line is empty.
+
+    Example:
+        >>> parse(["preview", "orders", "--limit", "10"]).options
+        {'name': 'orders', 'limit': 10}
+    """
+    from ematix_nb.verbs.usage import help_text
+
+    verb, rest = _find_verb(argv, prog)
+    if verb == "help":
+        words = [word for word in rest if not word.startswith("-")]
+        raise HelpRequested(help_text(_find_verb([*words, "--help"], prog)[0] if words else "", prog=prog))
+    if not verb and not rest:
+        raise HelpRequested(help_text("", prog=prog), EXIT_USAGE)
+    if "--help" in rest or "-h" in rest:
+        raise HelpRequested(help_text(verb, prog=prog))
+    if not verb:
+        raise UsageError(f"{prog}: no verb is given", hint=f"{prog} VERB ...; verbs: {', '.join(verbs())}")
+    from ematix_nb.verbs.parsing import parse_verb
+
+    return parse_verb(verb, rest, prog)
+
+
+def invoke(
+    parsed: Parsed,
+    *,
+    listener: Listener | None = None,
+    token: CancelToken | None = None,
+    trigger: str = "manual",
+    registry_ready: bool = False,
+    confirm: Callable[[str], bool] | None = None,
+) -> Result:
+    """Do what a line says.
+
+    Args:
+        parsed: The line.
+        listener: Hears the events of runs.
+        token: Cancels runs.
+        trigger: What the run history says: ``manual``, ``notebook``, ...
+        registry_ready: Names are those of the live registry (a notebook); modules are loaded only when named.
+        confirm: Asked before something destructive that has no `--yes`; without it such a line is refused.
+
+    Raises:
+        FlowError: As the verb does.
+    """
+    from ematix_nb.verbs.dispatch import prepare
+
+    call = prepare(parsed, listener=listener, token=token, trigger=trigger, registry_ready=registry_ready)
+    call.confirm = confirm
+    return call.run()
+
+
+def complete(words: list[str], registry: Any = None) -> list[str]:
+    """What the last word may become: verbs, actions, options, values, names.
+
+    Args:
+        words: The words after ``flow``, the last one unfinished (``""`` for a new one).
+        registry: Names by kind (``{"pipeline": [...], "connection": [...]}``), or None for what is declared.
+    """
+    from ematix_nb.verbs.completion import candidates
+
+    return candidates(words, registry)
+
+
+def _find_verb(argv: list[str], prog: str) -> tuple[str, list[str]]:
+    """The verb with its action, and the other words; the verb is empty when there is none."""
+    valued = {form.split()[0] for form, *_ in GLOBALS if " " in form} | {"-m"}
+    index = 0
+    while index < len(argv) and argv[index].startswith("-"):
+        index += 2 if argv[index] in valued else 1
+    if index >= len(argv):
+        return "", list(argv)
+    word, rest = argv[index], [*argv[:index], *argv[index + 1 :]]
+    if word not in VERBS or " " in word:
+        raise UsageError(
+            f"{prog}: unknown verb `{word[:80]}`", hint=did_you_mean(word, verbs()) or f"verbs: {', '.join(verbs())}"
+        )
+    if not actions(word):
+        return word, rest
+    return _find_action(word, rest, index, prog)
+
+
+def _find_action(verb: str, rest: list[str], index: int, prog: str) -> tuple[str, list[str]]:
+    known = actions(verb)
+    default = f"{verb} {DEFAULT_ACTIONS[verb]}"
+    if index < len(rest) and not rest[index].startswith("-"):
+        word = rest[index]
+        if word in known:
+            return f"{verb} {word}", [*rest[:index], *rest[index + 1 :]]
+        takes_name = any(not form.startswith("-") for form, *_ in VERBS[default][2])
+        if not takes_name:
+            hint = did_you_mean(word, known) or f"actions: {', '.join(known)}"
+            raise UsageError(f"{prog} {verb}: unknown action `{word[:80]}`", hint=hint)
+    elif {"--help", "-h"} & set(rest):
+        return verb, rest
+    return default, rest
+
+
+def names_of(registry: Any, kind: str) -> Iterable[str]:
+    """Names of a kind for completion; see `complete`."""
+    from ematix_nb.verbs.completion import known
+
+    return known(registry, kind)
