@@ -92,6 +92,10 @@ def make_plan(
     keys, keys_reason = _keys(target, reading, side.info)
     wanted, verdicts = _stored_columns(spec, reading, side)
     schema = _schema(spec, target, side, wanted, keys)
+    if reading.window is not None and side.capabilities.has_sql:
+        stored_kinds = {column.name: column.type for column in schema.data}
+        if (kind := stored_kinds.get(reading.window.column)) is not None:
+            windows.check_order(side.dialect, reading.window.column, kind)
     data = _with_hidden(schema.data, reading, side)
     columns = _column_plans(spec, reading, data, verdicts)
     update, compare = _value_columns(target, schema, keys)
@@ -149,6 +153,7 @@ def _reading(spec: PipelineSpec, target: TargetSpec, source: OpenSource, stored:
     window = None
     sql = source.sql
     if kind is not None and spec.watermark_column:
+        windows.check_order(source.dialect, spec.watermark_column, kind)
         window = windows.make_window(spec.watermark_column, kind, stored, spec.overlap)
         sql = windows.filtered(source.dialect, sql, window, kind)
     chosen = (*declared.values(), *(Column(name, types[name]) for name in helpers)) if declared else None
@@ -394,7 +399,7 @@ def _same_type(column: ColumnPlan, side: TargetSide) -> bool:
 
 
 def _promises(side: TargetSide) -> tuple[str, ...]:
-    if side.capabilities.sequences_survive_rollback:
+    if side.capabilities.sequences_survive_rollback and side.info is not None and side.info.defaults:
         return ("a dry run leaves nothing behind, but sequences of the target's identity columns may advance",)
     return ()
 

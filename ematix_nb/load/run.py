@@ -26,7 +26,7 @@ from ematix_nb.load.source import open_source
 from ematix_nb.load.sql_load import SqlLoad
 from ematix_nb.state import liveness
 from ematix_nb.state.file_state import FileState
-from ematix_nb.state.model import Claim, Lease, RunRecord, Watermark
+from ematix_nb.state.model import COUNT_NAMES, Claim, Lease, RunRecord, Watermark
 from ematix_nb.state.sql_state import SqlState
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def _commit(
         status="success",
         path=plan.route,
         fingerprint=plan.fingerprint,
-        counts=dict(loader.outcome.counts),
+        counts={name: loader.outcome.counts.get(name, 0) for name in COUNT_NAMES},
         finished_at=finished,
         watermark_before=before,
         watermark_after=mark.value if mark else before,

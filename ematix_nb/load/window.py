@@ -30,6 +30,17 @@ def check_column(name: str, kind: DataType) -> None:
     raise DeclarationError(message, "choose another column, or cast it in the SELECT")
 
 
+def check_order(dialect: Dialect, name: str, kind: DataType) -> None:
+    """Refuse a watermark column that the system keeps in a form that does not sort like its values.
+
+    Raises:
+        DeclarationError: For decimals that are kept as text.
+    """
+    if not dialect.orderable(kind):
+        message = f"watermark column `{name}` ({kind}) is kept as text in {dialect.name}, which does not sort like numbers"
+        raise DeclarationError(message, "choose another column, or cast it in the SELECT")
+
+
 def make_window(
     column: str, kind: DataType, stored: Watermark | None, overlap: dt.timedelta | int | None
 ) -> Window:

@@ -167,6 +167,10 @@ class Dialect:
         """An expression that can be compared for equality (types without it become text)."""
         return expression
 
+    def orderable(self, kind: DataType) -> bool:
+        """Whether the stored form of a type sorts like its values (decimals kept as text do not)."""
+        return True
+
     def as_text(self, expression: str, kind: DataType) -> str:
         """The value as text, for hashes and samples."""
         return f"CAST({expression} AS {self.type_names['text']})"

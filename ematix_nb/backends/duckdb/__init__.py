@@ -20,18 +20,19 @@ class DuckDBBackend:
     kinds: tuple[str, ...] = ("duckdb",)
     capabilities: Capabilities = CAPABILITIES
 
-    def open(self, connection: Any, *, read_only: bool = False) -> DuckDBSession:
-        """Open a session.
+    def open(self, connection: Any, *, read_only: bool = False, create: bool = True) -> DuckDBSession:
+        """Open a session; without ``create`` an empty database in memory stands in for a file that is not there.
 
         Raises:
             ConnectError: When the file cannot be opened.
             TransientError: When another process holds it until the deadline.
             MissingDriverError: When duckdb is not installed.
         """
-        from .config import settings
+        from .config import settings, stand_in
         from .io import DuckDBSession
 
-        return DuckDBSession(settings(connection, read_only=read_only))
+        found = settings(connection, read_only=read_only)
+        return DuckDBSession(found if create else stand_in(found))
 
 
 BACKEND = DuckDBBackend()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ematix_nb.errors import ConfigError
@@ -47,3 +47,10 @@ def settings(connection: Any, *, read_only: bool = False) -> Settings:
         busy_timeout_ms=int(getattr(connection, "busy_timeout_ms", BUSY_TIMEOUT_MS)),
         allow_external=bool(getattr(connection, "allow_external", False)),
     )
+
+
+def stand_in(found: Settings) -> Settings:
+    """The same settings, or an empty database in memory where the file does not exist."""
+    if found.path == MEMORY or os.path.exists(found.path):  # noqa: PTH110 - as the driver looks for it
+        return found
+    return replace(found, path=MEMORY, read_only=False)

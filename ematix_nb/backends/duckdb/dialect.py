@@ -57,6 +57,8 @@ class DuckDBDialect(Dialect):
         "null": "VARCHAR",
     }
 
+    now_seconds: ClassVar[str] = "epoch(get_current_timestamp())"
+
     def store(self, kind: DataType) -> Stored:
         """DuckDB's own spellings stay; others travel as what their kind says."""
         if kind.native and kind.system == self.name:

@@ -29,7 +29,7 @@ class LocalFilesBackend:
         from .config import file_config
         from .io import LocalFileSession
 
-        return LocalFileSession(file_config(connection), read_only=read_only)
+        return LocalFileSession(file_config(connection, write=not read_only, create=create), read_only=read_only)
 
 
 BACKEND = LocalFilesBackend()

@@ -65,20 +65,25 @@ def _checked(name: str, value: Any) -> Any:
     return value
 
 
-def file_config(connection: Any) -> FileConfig:
+def file_config(connection: Any, *, write: bool = False, create: bool = True) -> FileConfig:
     """The settings of a typed connection, its variables filled in.
+
+    A writer makes the folder when its parent exists; without ``create`` a missing folder is no error and stays missing.
 
     Raises:
         ConnectError: When the folder is missing, is a file or cannot be entered.
     """
     resolved = connection.resolved() if hasattr(connection, "resolved") else connection
     where = f"connection `{getattr(resolved, 'name', '')}`"
-    root = Path(os.path.realpath(os.path.expanduser(str(resolved.path))))
+    root = Path(os.path.realpath(Path(str(resolved.path)).expanduser()))
     kind = {"json_lines": "jsonl", "ndjson": "jsonl"}.get(resolved.format, resolved.format)
     if kind not in ENDINGS:
         message = f"{where}: this version reads and writes {', '.join(ENDINGS)} files, not `{kind}`"
         raise DeclarationError(message, f"set `format` to one of {', '.join(ENDINGS)}")
-    _check_root(root, str(resolved.path), where)
+    if not root.exists() and create and write and root.parent.is_dir():
+        root.mkdir()
+    if root.exists() or create:
+        _check_root(root, str(resolved.path), where)
     names = ("csv_delimiter", "csv_header", "csv_quote", "csv_null_value", "parquet_compression", "partition_by")
     given = {name: getattr(resolved, name, None) for name in names}
     config = FileConfig(root=root, format=kind)

@@ -73,7 +73,9 @@ def header(file: DataFile, config: FileConfig) -> tuple[str, ...]:
         return tuple(f"f{index}" for index in range(len(row)))
     double = next((name for name in row if row.count(name) > 1), None)
     if double is not None or "" in row:
-        problem = "a column has no name" if double in (None, "") else f"column name `{double}` stands twice in the header"
+        problem = (
+            "a column has no name" if double in (None, "") else f"column name `{double}` stands twice in the header"
+        )
         message = f"{file.name}, line {line}: {problem}"
         raise DataError(message, "correct the header, or set `csv_header = false` when there is none")
     return tuple(row)
@@ -91,7 +93,9 @@ def infer(file: DataFile, config: FileConfig) -> dict[str, DataType]:
     return {name: guess([row[index] for row in sample if row[index] not in null]) for index, name in enumerate(names)}
 
 
-def read(file: DataFile, wanted: Mapping[str, DataType], names: Sequence[str], config: FileConfig) -> Iterator[pa.RecordBatch]:
+def read(
+    file: DataFile, wanted: Mapping[str, DataType], names: Sequence[str], config: FileConfig
+) -> Iterator[pa.RecordBatch]:
     """The wanted columns of a file in batches; columns that it does not have are NULL.
 
     Args:
@@ -113,12 +117,13 @@ def read(file: DataFile, wanted: Mapping[str, DataType], names: Sequence[str], c
             for raw in _open(file, names, types, config, done, block):
                 done += raw.num_rows
                 yield _shape(file, raw, wanted)
-            return
         except pa.ArrowInvalid as exc:
             if "straddling" in str(exc) and block < MAX_BLOCK_BYTES:
                 block *= 8  # a record longer than the block: go on after the rows already given
                 continue
             raise _located(file, names, config, str(exc)) from exc
+        else:
+            return
 
 
 def _open(
@@ -188,7 +193,9 @@ def _located(file: DataFile, names: Sequence[str], config: FileConfig, text: str
         place += f", column `{names[int(column[1])]}`"
         what = text.rsplit("CSV conversion error ", 1)[-1]
         message = f"{place}: {what[:160]}"
-        return DataError(message, f"the types come from the first {SAMPLE_ROWS} rows: declare the column, or correct the file")
+        return DataError(
+            message, f"the types come from the first {SAMPLE_ROWS} rows: declare the column, or correct the file"
+        )
     what = _ROW.sub("", text.rsplit("CSV parse error: ", 1)[-1]).lstrip(": ")
     message = f"{place}: {what[:160]}"
     return DataError(message, "correct the file, `csv_delimiter` or `csv_quote`")
@@ -202,11 +209,11 @@ class CsvWriter:
         import pyarrow.csv as arrow_csv
 
         if config.csv_quote != '"':
-            message = f"CSV files are written with the quote `\"`, not `{config.csv_quote}`"
+            message = f'CSV files are written with the quote `"`, not `{config.csv_quote}`'
             raise DeclarationError(message, "leave `csv_quote` out for a target")
         if '"' in config.csv_null_value:
             message = "`csv_null_value` cannot hold a quote"
-            raise DeclarationError(message, "choose a text without `\"`")
+            raise DeclarationError(message, 'choose a text without `"`')
         self._columns = columns
         from .texts import spelled_type
 

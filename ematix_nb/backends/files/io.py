@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.base import Manifest
@@ -20,6 +18,9 @@ from .staging import Stager, run_name, staged
 from .widen import wider
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
     import pyarrow as pa
 
     from ematix_nb.backends.base import Stored
@@ -72,7 +73,9 @@ class LocalFileSession:
         return sorted(found - {""})
 
     def _targets(self) -> list[Path]:
-        return [path.parent for path in self.config.root.rglob(META) if path.is_dir() and path.parent != self.config.root]
+        return [
+            path.parent for path in self.config.root.rglob(META) if path.is_dir() and path.parent != self.config.root
+        ]
 
     def find(self, parts: Sequence[str]) -> str | None:
         """The thing that a table name of a query stands for; None when there is none.
@@ -132,7 +135,9 @@ class LocalFileSession:
         elif path.is_file():
             if format_of(path.name) is None:
                 message = f"`{name}` has no known ending"
-                raise DeclarationError(message, "known endings: " + ", ".join(e for each in ENDINGS.values() for e in each))
+                raise DeclarationError(
+                    message, "known endings: " + ", ".join(e for each in ENDINGS.values() for e in each)
+                )
             paths = [inside(root, path, name)]
         else:
             message = f"there is no file or folder `{name}` in the connection"
@@ -149,7 +154,7 @@ class LocalFileSession:
 
     def _one_format(self, thing: str, files: list[DataFile], skipped: list[str]) -> list[DataFile]:
         formats = {file.format for file in files}
-        if len(formats) < 2:
+        if len(formats) <= 1:
             return files
         if self.config.format not in formats:
             message = f"`{thing}` holds files of several formats: {', '.join(sorted(formats))}"
@@ -255,13 +260,17 @@ class LocalFileSession:
             manifests.remove(target, set(known.files) - set(manifest.files))
         manifests.prune(target)
 
-    def _columns(self, name: str, before: manifests.Published | None, manifest: Manifest) -> tuple[dict[str, Any], ...] | None:
+    def _columns(
+        self, name: str, before: manifests.Published | None, manifest: Manifest
+    ) -> tuple[dict[str, Any], ...] | None:
         """The declared columns after this publish: widened when files of before stay, replaced when none does."""
         fresh = self._staged.pop(name, None)
         old = before.columns if before else None
         if fresh is None:
             return old
-        keeps = before is None and bool(manifest.files) or (before is not None and set(before.files) & set(manifest.files))
+        keeps = (before is None and bool(manifest.files)) or (
+            before is not None and set(before.files) & set(manifest.files)
+        )
         if not old or not keeps:
             return tuple(columns_to_json(fresh))
         return tuple(columns_to_json(_merged(columns_from_json(list(old)), fresh)))

@@ -119,7 +119,7 @@ def _kind(value: Any) -> DataType:
 
 
 def _common(left: DataType, right: DataType) -> DataType | None:
-    if left == right or right == _NULL:
+    if right in (left, _NULL):
         return left
     if left == _NULL:
         return right
@@ -150,7 +150,9 @@ def _known(kind: DataType) -> DataType:
     return kind
 
 
-def read(file: DataFile, wanted: Mapping[str, DataType], names: Sequence[str], config: FileConfig) -> Iterator[pa.RecordBatch]:
+def read(
+    file: DataFile, wanted: Mapping[str, DataType], names: Sequence[str], config: FileConfig
+) -> Iterator[pa.RecordBatch]:
     """The wanted columns of a file in batches; keys that a line does not have are NULL.
 
     Raises:
@@ -214,7 +216,9 @@ def _careful(file: DataFile, first: int, block: bytes, wanted: Mapping[str, Data
             if not _fits(value, kind):
                 shown = json.dumps(value, ensure_ascii=False)[:80]
                 message = f"{file.name}, line {line}, column `{name}`: {shown} is not {kind}"
-                raise DataError(message, f"the types come from the first {SAMPLE_ROWS} lines: declare the column, or correct it")
+                raise DataError(
+                    message, f"the types come from the first {SAMPLE_ROWS} lines: declare the column, or correct it"
+                )
             columns[name].append(_special(value, kind))
     arrays = [_array(columns[name], kind, file, lines, name) for name, kind in wanted.items()]
     if not arrays:
@@ -295,15 +299,18 @@ class JsonlWriter:
         arrays = [spelled(batch.column(i), column.type, "jsonl") for i, column in enumerate(self._columns)]
         table = pa.Table.from_arrays(arrays, names=[column.name for column in self._columns])
         if self._is_simple(table):
-            import polars
+            import polars as pl
 
             buffer = io.BytesIO()
-            frame = polars.from_arrow(table)
-            assert isinstance(frame, polars.DataFrame)  # noqa: S101 - narrows the type: a table gives a frame
+            frame = pl.from_arrow(table)
+            assert isinstance(frame, pl.DataFrame)  # noqa: S101 - narrows the type: a table gives a frame
             frame.write_ndjson(buffer)
             self._sink.write(buffer.getvalue())
             return
-        rows = (json.dumps(plain(row), ensure_ascii=False, allow_nan=False, separators=(",", ":")) for row in table.to_pylist())
+        rows = (
+            json.dumps(plain(row), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            for row in table.to_pylist()
+        )
         self._sink.write("".join(f"{row}\n" for row in rows).encode())
 
     def _is_simple(self, table: pa.Table) -> bool:

@@ -14,13 +14,15 @@ import os
 import re
 import secrets
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ematix_nb.errors import DataError, LockedError, RunError
 
 from .capabilities import MANIFESTS_KEPT
 from .paths import META, real_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 VERSION = 1
 _NAME = re.compile(r"(\d{12})\.json")
@@ -45,7 +47,7 @@ def folder_of(target: Path) -> Path:
 def numbers(target: Path) -> list[int]:
     """The numbers of the manifests that exist, in order."""
     try:
-        names = os.listdir(folder_of(target))
+        names = [path.name for path in folder_of(target).iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(int(found[1]) for name in names if (found := _NAME.fullmatch(name)))
@@ -158,7 +160,7 @@ def reveal(target: Path, files: tuple[str, ...]) -> None:
         final = target / name
         if not final.exists() and hidden.exists():
             try:
-                os.rename(hidden, final)
+                hidden.rename(final)
             except FileNotFoundError:  # another reader revealed it meanwhile
                 continue
             folders.add(final.parent)

@@ -107,7 +107,8 @@ class ParquetWriter:
         from ematix_nb.declare.data_types import to_arrow
 
         fields = [
-            pa.field(c.name, to_arrow(c.type), metadata={KEY: json.dumps(type_to_json(c.type)).encode()}) for c in columns
+            pa.field(c.name, to_arrow(c.type), metadata={KEY: json.dumps(type_to_json(c.type)).encode()})
+            for c in columns
         ]
         self._schema = pa.schema(fields)
         compression = None if config.parquet_compression == "uncompressed" else config.parquet_compression

@@ -54,7 +54,7 @@ def clean(thing: str) -> str:
     """
     text = thing.strip()
     problem = ""
-    if any(ord(char) < 32 for char in text):
+    if any(char < " " for char in text):
         problem = "it holds control characters"
     elif text.startswith(("/", "~")) or re.match(r"[A-Za-z]:[\\/]", text) or "://" in text:
         problem = "it is absolute"
@@ -107,7 +107,7 @@ def match(root: Path, pattern: str, skipped: list[str]) -> list[Path]:
     if not start.is_dir():
         return []
     inside(root, start, pattern)
-    return [path for path in _all_below(root, start, pattern, skipped)]
+    return list(_all_below(root, start, pattern, skipped))
 
 
 def _all_below(root: Path, start: Path, pattern: str, skipped: list[str]) -> Iterator[Path]:
@@ -159,8 +159,12 @@ def partition_folder(values: tuple[tuple[str, str | None], ...]) -> str:
             text = "%5F" + HIVE_NULL[1:]
         folder = f"{quote(column, safe='')}={text}"
         if len(folder) > MAX_NAME_BYTES:
-            message = f"column `{column}` cannot be a folder: value `{str(value)[:80]}` makes a name of {len(folder)} bytes"
-            raise DataError(message, f"partition by a column with short values (at most {MAX_NAME_BYTES} bytes encoded)")
+            message = (
+                f"column `{column}` cannot be a folder: value `{str(value)[:80]}` makes a name of {len(folder)} bytes"
+            )
+            raise DataError(
+                message, f"partition by a column with short values (at most {MAX_NAME_BYTES} bytes encoded)"
+            )
         folders.append(folder)
     return "/".join(folders)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +18,8 @@ from .texts import guess
 from .widen import restored, wider
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
     import pyarrow as pa
 
     from .config import FileConfig
@@ -78,7 +78,9 @@ def make_scan(
     stamps = {file.path: _stamp(file.path) for file in files}
     hints = {column.name: column.type for column in declared or ()}
     partitions = _partitions(files, hints)
-    found: dict[str, tuple[DataType, pa.DataType, str]] = {c: (t, to_arrow(t), "the manifest") for c, t in hints.items()}
+    found: dict[str, tuple[DataType, pa.DataType, str]] = {
+        c: (t, to_arrow(t), "the manifest") for c, t in hints.items()
+    }
     names = {}
     for file in files:
         inside = _columns_of(file, hints, config)
@@ -96,7 +98,13 @@ def make_scan(
         reading.opened = True
         _register(context, name, reading, tuple(partitions), keep)
 
-    return LocalScan(columns, tuple(file.name for file in files), register, tuple(skipped), lambda failed: _check(reading, failed))
+    return LocalScan(
+        columns,
+        tuple(file.name for file in files),
+        register,
+        tuple(skipped),
+        lambda failed: _check(reading, failed=failed),
+    )
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -133,7 +141,9 @@ def _join(
     common = wider(known_arrow, arrow)
     if common is None:
         message = f"column `{name}` is {known} in {origin} and {kind} in {file}"
-        raise SchemaDriftError(message, "write one of them again with the other's type, or read them by separate patterns")
+        raise SchemaDriftError(
+            message, "write one of them again with the other's type, or read them by separate patterns"
+        )
     if common.equals(known_arrow):
         return before
     return restored(kind, common) if common.equals(arrow) else from_arrow(common), common, file
@@ -147,7 +157,9 @@ def _partitions(files: list[DataFile], hints: Mapping[str, DataType]) -> dict[st
     for file in files:
         if tuple(name for name, _ in file.partition) != keys:
             other = "/".join(name for name, _ in file.partition) or "no partition folders"
-            message = f"{files[0].name} lies in folders {'/'.join(keys) or 'without partitions'}, {file.name} in {other}"
+            message = (
+                f"{files[0].name} lies in folders {'/'.join(keys) or 'without partitions'}, {file.name} in {other}"
+            )
             raise SchemaDriftError(message, "read them by separate patterns")
     found = {}
     for name in keys:
@@ -173,7 +185,12 @@ def _register(
 
 
 def _register_parquet(
-    context: Any, name: str, reading: _Reading, schema: pa.Schema, partitions: tuple[str, ...], keep: Callable[[str], None]
+    context: Any,
+    name: str,
+    reading: _Reading,
+    schema: pa.Schema,
+    partitions: tuple[str, ...],
+    keep: Callable[[str], None],
 ) -> None:
     """DataFusion reads a folder of links in our order: exactly these files, whatever their names hold."""
     import pyarrow as pa
@@ -189,7 +206,7 @@ def _register_parquet(
         folder = Path(tree) / f"{number:06d}"
         folder.mkdir()
         for index, path in enumerate(paths):
-            os.symlink(path, folder / f"{index:08d}.parquet")
+            (folder / f"{index:08d}.parquet").symlink_to(path)
         table = name if not partitions else f"__part_{number}_{name.strip(chr(34))}".replace('"', "'")
         context.register_parquet(quoted(table), f"{folder}/", schema=inside, file_extension=".parquet")
         selects.append(_partition_select(table, dict(partition), reading.columns))
@@ -247,7 +264,7 @@ def _stream_file(reading: _Reading, file: DataFile, columns: list[str]) -> Itera
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _check(reading: _Reading, failed: bool) -> None:
+def _check(reading: _Reading, *, failed: bool) -> None:
     if isinstance(reading.failure, FileNotFoundError):
         message = f"a file went away while it was read: {reading.failure.filename}"
         raise TransientError(message, "run again") from reading.failure

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -21,6 +19,9 @@ from .manifests import drop_empty, sync_folder
 from .paths import META, partition_folder, real_name
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
     import pyarrow as pa
 
     from ematix_nb.declare.spec import Column
@@ -83,7 +84,9 @@ class Stager:
         for column in self._columns:
             found = store(column.type, self._config.format)
             if found.verdict is Verdict.REFUSED:
-                message = f"column `{column.name}` ({column.type}) cannot be written to {self._config.format}: {found.reason}"
+                message = (
+                    f"column `{column.name}` ({column.type}) cannot be written to {self._config.format}: {found.reason}"
+                )
                 raise DataError(message, "choose another format, or cast the column")
 
     def write(self, batches: Iterable[pa.RecordBatch]) -> list[str]:
@@ -115,7 +118,9 @@ class Stager:
     def _write(self, batch: pa.RecordBatch) -> None:
         for column, field in zip(self._columns, batch.schema, strict=True):
             if column.name != field.name or not field.type.equals(to_arrow(column.type)):
-                message = f"batch column `{field.name}` is {field.type}, expected `{column.name}` as {to_arrow(column.type)}"
+                message = (
+                    f"batch column `{field.name}` is {field.type}, expected `{column.name}` as {to_arrow(column.type)}"
+                )
                 raise RunError(message, "this is an error of the program: please report it")
         for folder, rows in self._split(batch):
             for piece in self._pieces(folder, rows):
@@ -217,7 +222,7 @@ def staged(target: Path) -> dict[str, list[str]]:
         for file in files:
             match = _STAGED.fullmatch(file)
             if match:
-                relative = os.path.relpath(os.path.join(folder, file[1:-4]), target)
+                relative = os.path.relpath(Path(folder) / file[1:-4], target)
                 found.setdefault(match["run"], []).append(relative)
     return found
 

@@ -99,7 +99,7 @@ def _ticks(text: str, unit: str) -> int:
         message = f"`{text[:80]}` is not a time of day with at most {digits} digits of a second"
         raise ValueError(message)
     seconds = (int(found[1]) * 60 + int(found[2])) * 60 + int(found[3])
-    return seconds * 10**digits + int((found[4] or "0").ljust(digits, "0"))
+    return seconds * int(f"1{'0' * digits}") + int((found[4] or "0").ljust(digits, "0"))
 
 
 def spelled_type(kind: DataType, file_format: str) -> pa.DataType:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ematix_nb.declare.data_types import MAX_DECIMAL256, from_arrow, to_arrow
+from ematix_nb.declare.data_types import MAX_DECIMAL128, MAX_DECIMAL256, from_arrow, to_arrow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,7 +21,7 @@ def normal(arrow: pa.DataType) -> pa.DataType:
     return to_arrow(from_arrow(arrow))
 
 
-def wider(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
+def wider(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:  # noqa: PLR0911 - one per family of types
     """The smallest type that holds the values of both exactly; None when there is none."""
     import pyarrow as pa
     import pyarrow.types as pt
@@ -39,7 +39,7 @@ def wider(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
         digits = max(left.precision - left.scale, right.precision - right.scale) + scale
         if digits > MAX_DECIMAL256:
             return None
-        return pa.decimal128(digits, scale) if digits <= 38 else pa.decimal256(digits, scale)
+        return pa.decimal128(digits, scale) if digits <= MAX_DECIMAL128 else pa.decimal256(digits, scale)
     if pt.is_list(left) and pt.is_list(right):
         inner = wider(left.value_type, right.value_type)
         return None if inner is None else pa.list_(inner)

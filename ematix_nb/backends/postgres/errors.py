@@ -55,7 +55,11 @@ _REASONS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "authentication failed for user `{user}` at {place}",
         "check user and password of the connection",
     ),
-    (('database "{database}" does not exist',), "there is no database `{database}` at {place}", "check the name, or create the database"),
+    (
+        ('database "{database}" does not exist',),
+        "there is no database `{database}` at {place}",
+        "check the name, or create the database",
+    ),
     (('role "{user}" does not exist',), "there is no user `{user}` at {place}", "check the user of the connection"),
     (
         ("pg_hba.conf",),

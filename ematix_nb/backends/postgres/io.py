@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
+import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.base import BATCH_ROWS
@@ -20,7 +23,7 @@ from .types import data_type
 from .writer import write_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
     import psycopg
     import pyarrow as pa
@@ -107,7 +110,8 @@ class PostgresSession:
         self._settings = settings
         self._catalogue = Catalogue(self._ask)
         self._interrupted = False
-        self._stream: Iterator[Any] | None = None
+        self._interrupted_at = float("-inf")
+        self._stream: weakref.ref[Generator[Any, None, None]] | None = None
         self.identity = self._find_identity()
         """Equal for two sessions of one running server, database, user and search path."""
 
@@ -160,7 +164,6 @@ class PostgresSession:
         Raises:
             FlowError: The transaction had failed, or was interrupted; it is rolled back then.
         """
-        self._end_stream()
         if self._is_failed():
             kind = CancelledError if self._interrupted else RunError
             self.rollback()
@@ -211,7 +214,7 @@ class PostgresSession:
         """
         plan = plan_read(query, columns, self.dialect)
 
-        def batches() -> Iterator[pa.RecordBatch]:
+        def batches() -> Generator[pa.RecordBatch, None, None]:
             with self._translated(query, plan.offset), self._copying_out(plan.statement) as copy:
                 yield from parse_blocks(plan, read_blocks(copy, batch_rows))
 
@@ -221,7 +224,7 @@ class PostgresSession:
         """The rows of a SELECT as COPY BINARY, in chunks of about 256 KiB, read ahead by a thread."""
         statement = f"COPY (\n{query}\n) TO STDOUT (FORMAT binary)"
 
-        def chunks() -> Iterator[bytes]:
+        def chunks() -> Generator[bytes, None, None]:
             with self._translated(query, len("COPY (\n")), self._copying_out(statement) as copy:
                 yield from read_ahead(group_chunks(copy), self._cancel)
 
@@ -286,6 +289,7 @@ class PostgresSession:
 
         if self._connection.closed:
             return
+        self._interrupted_at = time.monotonic()  # the driver calls itself idle for a moment after it has sent a query
         if self._connection.pgconn.transaction_status != psycopg.pq.TransactionStatus.IDLE:
             self._interrupted = True
         self._cancel()
@@ -301,17 +305,23 @@ class PostgresSession:
         self._end_stream()
         self._connection.close()
 
-    def _streaming(self, stream: Iterator[Any]) -> Iterator[Any]:
-        self._end_stream()
-        self._stream = stream
+    def _streaming(self, stream: Generator[Any, None, None]) -> Iterator[Any]:
+        """Watch a read: a forgotten one ends by itself, one in use forbids other statements."""
+        self._refuse_while_reading()
+        self._stream = weakref.ref(stream)
         return stream
 
+    def _refuse_while_reading(self) -> None:
+        stream = self._stream() if self._stream else None
+        if stream is not None and inspect.getgeneratorstate(stream) == inspect.GEN_SUSPENDED:
+            message = "a read of this session is still open, and a connection does one thing at a time"
+            raise UsageError(message, "read it to its end, close() it, or open a second session")
+
     def _end_stream(self) -> None:
-        """Leave a read that its consumer has forgotten."""
-        stream, self._stream = self._stream, None
-        close: Callable[[], None] | None = getattr(stream, "close", None)
-        if close is not None:
-            close()
+        """Leave a read whose consumer has not finished it."""
+        stream, self._stream = self._stream() if self._stream else None, None
+        if stream is not None and inspect.getgeneratorstate(stream) == inspect.GEN_SUSPENDED:
+            stream.close()
 
     @contextlib.contextmanager
     def _copying_out(self, statement: str) -> Iterator[Iterator[Any]]:
@@ -345,6 +355,7 @@ class PostgresSession:
         """Turn the driver's errors into ours, once."""
         import psycopg
 
+        self._refuse_while_reading()
         self._check_interrupt()
         try:
             yield
@@ -360,7 +371,7 @@ class PostgresSession:
             exc,
             query=query,
             offset=offset,
-            cancelled=self._interrupted,
+            cancelled=self._interrupted or time.monotonic() - self._interrupted_at < CANCEL_TIMEOUT_S,
             waited_for=waited_for,
             lost=self._connection.closed,
         )

@@ -20,16 +20,17 @@ class SQLiteBackend:
     kinds: tuple[str, ...] = ("sqlite",)
     capabilities: Capabilities = CAPABILITIES
 
-    def open(self, connection: Any, *, read_only: bool = False) -> SQLiteSession:
-        """Open a session.
+    def open(self, connection: Any, *, read_only: bool = False, create: bool = True) -> SQLiteSession:
+        """Open a session; without ``create`` an empty database in memory stands in for a file that is not there.
 
         Raises:
             ConnectError: When the file cannot be opened or is no SQLite database.
         """
-        from .config import settings
+        from .config import settings, stand_in
         from .io import SQLiteSession
 
-        return SQLiteSession(settings(connection, read_only=read_only))
+        found = settings(connection, read_only=read_only)
+        return SQLiteSession(found if create else stand_in(found))
 
 
 BACKEND = SQLiteBackend()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ematix_nb.errors import ConfigError
@@ -38,3 +38,10 @@ def settings(connection: Any, *, read_only: bool = False) -> Settings:
     if path != MEMORY:
         path = os.path.realpath(os.path.expanduser(path))  # noqa: PTH111 - one spelling for one file
     return Settings(connection.name, path, read_only or connection.read_only, connection.busy_timeout_ms)
+
+
+def stand_in(found: Settings) -> Settings:
+    """The same settings, or an empty database in memory where the file does not exist."""
+    if found.path == MEMORY or os.path.exists(found.path):  # noqa: PTH110 - as the driver looks for it
+        return found
+    return replace(found, path=MEMORY, read_only=False)

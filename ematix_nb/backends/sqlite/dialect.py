@@ -37,6 +37,16 @@ class SQLiteDialect(Dialect):
     has_except_all: ClassVar[bool] = False
     type_names: ClassVar[dict[str, str]] = types.NAMES
 
+    now_seconds: ClassVar[str] = "((julianday('now') - 2440587.5) * 86400.0)"
+
+    def parameter(self, index: int) -> str:
+        """Parameters are numbered."""
+        return f"?{index}"
+
+    def orderable(self, kind: DataType) -> bool:
+        """Decimals with a fraction are kept as text, which sorts like words."""
+        return not types.type_name(kind).startswith("DECIMAL_TEXT")
+
     def __init__(self, attached: Collection[str] = ("main", "temp")) -> None:
         self.attached = frozenset(name.lower() for name in attached)
 
