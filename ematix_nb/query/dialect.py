@@ -1,17 +1,18 @@
 """How DataFusion spells things.
 
-Unquoted names are folded to lower case: a column ``Order`` is reached as ``"Order"`` only. Numbers with a point are
-decimals, not doubles (the session sets it), so that comparisons with decimal columns are exact.
+Unquoted names are folded to lower case: a column ``Order`` is reached as ``"Order"`` only. A number with a point in
+the user's text is a double; an exact one is written ``CAST('0.1' AS DECIMAL(10, 2))``.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import decimal
 import math
 from typing import TYPE_CHECKING, ClassVar
 
 from ematix_nb.backends.base import Stored
-from ematix_nb.declare.data_types import NANOSECONDS, DataType
+from ematix_nb.declare.data_types import INTEGER_KINDS, MAX_DECIMAL128, NANOSECONDS, DataType
 from ematix_nb.sql.dialect import Dialect
 
 if TYPE_CHECKING:
@@ -74,14 +75,17 @@ class DataFusionDialect(Dialect):
             unit = "Nanosecond" if (kind.precision or 0) >= NANOSECONDS else "Microsecond"
             text = value.isoformat() if isinstance(value, (dt.datetime, dt.time)) else str(value)
             if isinstance(value, dt.datetime) and value.tzinfo is not None:
-                text = value.astimezone(dt.timezone.utc).isoformat()
+                text = value.astimezone(dt.UTC).isoformat()
             arrow = self._arrow_names[kind.kind].format(unit=unit)
             return f"arrow_cast({self._literal_text(text)}, '{arrow}')"
         if kind.kind == "numeric" and kind.precision is not None:
-            wide = "Decimal128" if kind.precision <= 38 else "Decimal256"
-            return f"arrow_cast({self._literal_text(str(value))}, '{wide}({kind.precision}, {kind.scale or 0})')"
+            wide = "Decimal128" if kind.precision <= MAX_DECIMAL128 else "Decimal256"
+            digits = format(value, "f") if isinstance(value, decimal.Decimal) else str(value)
+            return f"arrow_cast({self._literal_text(digits)}, '{wide}({kind.precision}, {kind.scale or 0})')"
+        if kind.kind in INTEGER_KINDS:
+            return f"CAST('{value}' AS {self.type_sql(kind)})"
         if isinstance(value, (bytes, bytearray)):
-            return f"X'{bytes(value).hex()}'"
+            return f"decode('{bytes(value).hex()}', 'hex')"
         return super().literal(value, kind)
 
     def _literal_text(self, value: object) -> str:

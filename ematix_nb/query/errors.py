@@ -6,7 +6,13 @@ import re
 
 from ematix_nb.errors import DataError, FlowError, RunError, SqlError, did_you_mean
 
-_PLANNING = ("SQL error", "Error during planning", "Schema error", "This feature is not implemented", "Invalid function")
+_PLANNING = (
+    "SQL error",
+    "Error during planning",
+    "Schema error",
+    "This feature is not implemented",
+    "Invalid function",
+)
 _FIELD = re.compile(r"No field named (?P<name>.+?)\. ?(?:Did you mean|Valid fields|$)", re.DOTALL)
 _VALID = re.compile(r"Valid fields are (?P<names>.+?)\.?$", re.DOTALL)
 _PLACE = re.compile(r"at Line: (\d+), Column: (\d+)")
@@ -32,7 +38,9 @@ def translated(exc: BaseException, sql: str) -> FlowError:
         message = f"the query needs more memory than it may use: {text[:160]}"
         return RunError(message, "sort and join less at once, or load into DuckDB first")
     message = _NOISE.sub("", text)[:300]
-    return DataError(f"the query failed on the data: {message}", "correct the value, or use TRY_CAST or NULLIF in the query")
+    return DataError(
+        f"the query failed on the data: {message}", "correct the value, or use TRY_CAST or NULLIF in the query"
+    )
 
 
 def _unknown_column(text: str) -> SqlError:

@@ -24,11 +24,12 @@ Resolver = Callable[["TableName"], "Callable[[Any, str], None] | None"]
 
 SETTINGS = {
     "datafusion.execution.parquet.schema_force_view_types": "false",
-    "datafusion.sql_parser.parse_float_as_decimal": "true",
     "datafusion.sql_parser.map_string_types_to_utf8view": "false",
     "datafusion.execution.parquet.pushdown_filters": "false",
     "datafusion.execution.time_zone": "UTC",
 }
+MAX_PARTS = 2
+"""Schema and name."""
 CAPABILITIES = Capabilities(modes=frozenset(), has_sql=True, has_schemas=False)
 
 
@@ -156,10 +157,10 @@ class FrameSession:
             name = ".".join(source.parts)
             message = f"there is no table `{name}`"
             raise UnknownNameError(message, known_names(name, self._known(), "tables"))
-        if len(folded) > 2:
+        if len(folded) > MAX_PARTS:
             message = f"`{'.'.join(source.parts)}` has {len(folded)} parts"
             raise SqlError(message, 'put a path into one pair of quotes: "a/b/c"')
-        if len(folded) == 2 and folded[0] not in self._schemas:
+        if len(folded) == MAX_PARTS and folded[0] not in self._schemas:
             from datafusion.catalog import Schema
 
             self._context.catalog().register_schema(folded[0], Schema.memory_schema())
@@ -257,7 +258,7 @@ def open_file_query(session: Any, *, threads: int = 1) -> FrameSession:
         register: Callable[[Any, str], None] = scan.register
         return register
 
-    def check(failed: bool) -> None:
+    def check(failed: bool) -> None:  # noqa: FBT001 - called by the session with a literal
         for scan in scans:
             if hasattr(scan, "check"):
                 scan.check(failed)

@@ -86,7 +86,7 @@ class Running:
             self._queue.put(_END)
         except asyncio.CancelledError:
             self._queue.put(_END)
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - see the next line
             # handed over to the reader, whatever it is: DataFusion raises the bare class
             self._queue.put(exc)
         finally:

@@ -30,7 +30,7 @@ _STATEMENT_WORDS = frozenset(
     SET RESET SHOW DESCRIBE DESC EXPLAIN ANALYZE VACUUM GRANT REVOKE BEGIN START COMMIT ROLLBACK SAVEPOINT RELEASE
     CALL DO EXECUTE PREPARE DEALLOCATE LOCK LISTEN NOTIFY LOAD INSTALL EXPORT IMPORT USE KILL REINDEX CLUSTER
     REFRESH CHECKPOINT DECLARE FETCH CLOSE DISCARD HANDLER UNLOCK PIVOT UNPIVOT SUMMARIZE
-    """.split()
+    """.split()  # noqa: SIM905 - a list of words reads better
 )
 _CHANGES = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
 _READERS = frozenset(
@@ -44,7 +44,7 @@ _READERS = frozenset(
     pg_ls_tmpdir pg_ls_archive_statusdir pg_stat_file pg_current_logfile lo_import lo_export lo_create lo_unlink
     lo_from_bytea lo_put dblink_exec pg_reload_conf pg_terminate_backend pg_cancel_backend pg_file_write
     pg_file_unlink load_file load_extension readfile writefile fsdir edit sys_exec sys_eval
-    """.split()
+    """.split()  # noqa: SIM905 - as above
 )
 """Functions that read or write files, the environment or other systems, or stop other sessions."""
 _HARMLESS = {

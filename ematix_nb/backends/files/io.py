@@ -62,7 +62,9 @@ class LocalFileSession:
 
     def tables(self) -> list[str]:
         """Folders and files that can be read here, relative to the root, sorted."""
-        found = set()
+        found: set[str] = set()
+        if not self.config.root.is_dir():
+            return []
         for path in walk(self.config.root, self.config.root, []):
             if path.stat().st_size == 0:
                 continue

@@ -209,7 +209,8 @@ def _careful(file: DataFile, first: int, block: bytes, wanted: Mapping[str, Data
         lines.append(line)
         extra = next((key for key in found if key not in known), None)
         if extra is not None:
-            message = f"{file.name}, line {line}: key `{extra[:80]}` is not among the columns of the first {SAMPLE_ROWS} lines"
+            place = f"{file.name}, line {line}"
+            message = f"{place}: key `{extra[:80]}` is not among the columns of the first {SAMPLE_ROWS} lines"
             raise DataError(message, "declare the columns, or put a line with all keys at the start")
         for name, kind in wanted.items():
             value = found.get(name)

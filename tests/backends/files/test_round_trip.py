@@ -1,11 +1,11 @@
 """What is written to a folder comes back exactly, in every format."""
+# ruff: noqa: DTZ001 - times without a zone are values under test
 
 from __future__ import annotations
 
 import datetime as dt
 import decimal
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
@@ -15,13 +15,26 @@ from ematix_nb.backends.files import BACKEND
 from ematix_nb.backends.files.dialect import store
 from ematix_nb.backends.files.io import LocalFileSession
 from ematix_nb.connections import ObjectStoreLocalConnection
-from ematix_nb.declare.data_types import BIGINT, BOOLEAN, BYTES, DOUBLE, TEXT, TIMESTAMP, TIMESTAMPTZ, DataType, to_arrow
+from ematix_nb.declare.data_types import (
+    BIGINT,
+    BOOLEAN,
+    BYTES,
+    DOUBLE,
+    TEXT,
+    TIMESTAMP,
+    TIMESTAMPTZ,
+    DataType,
+    to_arrow,
+)
 from ematix_nb.declare.spec import Column
 from ematix_nb.errors import DataError, DeclarationError
 from ematix_nb.query import open_file_query
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 FORMATS = ("parquet", "csv", "jsonl")
-UTC = dt.timezone.utc
+UTC = dt.UTC
 VALUES: dict[str, tuple[DataType, list[Any]]] = {
     "tinyint": (DataType("tinyint"), [-128, 127, None]),
     "ubigint": (DataType("ubigint"), [0, 2**64 - 1, None]),
@@ -48,7 +61,10 @@ VALUES: dict[str, tuple[DataType, list[Any]]] = {
 }
 NESTED: dict[str, tuple[DataType, list[Any]]] = {
     "list": (DataType("array", item=BIGINT), [[1, None, 3], [], None]),
-    "struct": (DataType("struct", fields=(("a", BIGINT), ("b", TEXT))), [{"a": 1, "b": "x"}, {"a": None, "b": ""}, None]),
+    "struct": (
+        DataType("struct", fields=(("a", BIGINT), ("b", TEXT))),
+        [{"a": 1, "b": "x"}, {"a": None, "b": ""}, None],
+    ),
     "deep": (
         DataType("array", item=DataType("struct", fields=(("d", DataType("date")), ("f", DOUBLE)))),
         [[{"d": dt.date(2024, 1, 1), "f": float("inf")}], [None], None],
@@ -68,7 +84,9 @@ def batch_of(values: dict[str, tuple[DataType, list[Any]]]) -> tuple[list[Column
     return columns, pa.RecordBatch.from_arrays(arrays, names=list(values))
 
 
-def write(session: LocalFileSession, thing: str, columns: list[Column], batches: list[pa.RecordBatch], run: str = "r1") -> None:
+def write(
+    session: LocalFileSession, thing: str, columns: list[Column], batches: list[pa.RecordBatch], run: str = "r1"
+) -> None:
     names = session.stage(thing, columns, iter(batches), run)
     before = session.manifest(thing)
     files = before.files if before else ()
@@ -121,7 +139,9 @@ def test_csv_refuses_nested_columns(tmp_path: Path) -> None:
     assert store(DataType("text", native="inet", system="postgres"), "csv").verdict is Verdict.WIDENED
 
 
-@pytest.mark.parametrize("options", [{"csv_delimiter": ";"}, {"csv_null_value": "NULL"}, {"csv_header": False}, {"csv_delimiter": "\t"}])
+@pytest.mark.parametrize(
+    "options", [{"csv_delimiter": ";"}, {"csv_null_value": "NULL"}, {"csv_header": False}, {"csv_delimiter": "\t"}]
+)
 def test_csv_options_round_trip(tmp_path: Path, options: dict[str, Any]) -> None:
     session = lake(tmp_path, "csv", **options)
     columns, batch = batch_of({name: VALUES[name] for name in ("bigint", "text", "odd text", "timestamptz")})
