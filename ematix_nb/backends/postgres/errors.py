@@ -162,8 +162,8 @@ def _place(position: str | None, query: str, offset: int) -> str:
     """Line and column in the user's query, both from 1; empty when unknown."""
     if not position or not query:
         return ""
-    index = int(position) - 1 - offset
-    if not 0 <= index <= len(query):
+    index = min(int(position) - 1 - offset, len(query))  # our closing bracket stands for the end of the query
+    if index < 0:
         return ""
     before = query[:index]
     return f"line {before.count(chr(10)) + 1}, column {index - (before.rfind(chr(10)) + 1) + 1}"

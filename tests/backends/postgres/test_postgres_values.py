@@ -1,5 +1,7 @@
 """Every value arrives as it was, or is refused by name."""
 
+# ruff: noqa: DTZ001, DTZ901, E501 - columns without a zone hold naive values; one line a type reads best
+
 from __future__ import annotations
 
 import datetime as dt
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from ematix_nb.backends.postgres.io import PostgresSession
 
 COPY = TableRef(None, "copy")
-UTC = dt.timezone.utc
+UTC = dt.UTC
 
 EDGES: dict[str, tuple[str, list[str], list[Any]]] = {
     "smallint": ("smallint", ["-32768", "32767"], [-32768, 32767]),
