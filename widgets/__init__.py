@@ -1,3 +1,34 @@
 """Live views of result objects, built on ipywidgets."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .frontend import has_front_end
+
+if TYPE_CHECKING:
+    from ematix_nb.verbs.results import PreviewResult
+
+__all__ = ["has_front_end", "register", "unregister"]
+
+
+def register() -> None:
+    """Give previews their live view, where a front end is there to show it."""
+    from ematix_nb.verbs.results import LIVE_VIEWS, PreviewResult
+
+    LIVE_VIEWS[PreviewResult] = _preview
+
+
+def unregister() -> None:
+    """Leave the static displays alone."""
+    from ematix_nb.verbs.results import LIVE_VIEWS, PreviewResult
+
+    LIVE_VIEWS.pop(PreviewResult, None)
+
+
+def _preview(result: PreviewResult) -> dict[str, Any] | None:
+    if not has_front_end():
+        return None
+    from .preview import PreviewView
+
+    return PreviewView(result).view()

@@ -9,6 +9,7 @@ import html
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.verbs.cells import show
+from ematix_nb.verbs.html import STYLE
 from ematix_nb.verbs.preview_text import (
     cell_rows,
     column_table,
@@ -29,27 +30,20 @@ _SIZES = ((50, 80, 60), (50, 40, 60), (25, 32, 60), (15, 24, 40), (8, 16, 24), (
 """Rows, characters a cell and columns to try, until the whole is small enough."""
 _SQL_CHARACTERS = 6_000
 _STYLE = (
-    ".ematix-flow{--ef-line:var(--jp-border-color2,#d0d4da);--ef-soft:var(--jp-layout-color2,#f3f4f6);"
-    "--ef-text:var(--jp-ui-font-color1,#1f2328);--ef-dim:var(--jp-ui-font-color2,#5b6470);"
-    "--ef-good:var(--jp-success-color0,#1a7f37);--ef-bad:var(--jp-error-color0,#b42318);"
-    "--ef-warn:var(--jp-warn-color0,#9a6700);--ef-bar:var(--jp-brand-color1,#4078c0);"
-    "color:var(--ef-text);font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;line-height:1.45}"
-    "@media (prefers-color-scheme:dark){.ematix-flow{--ef-line:var(--jp-border-color2,#3d444d);"
-    "--ef-soft:var(--jp-layout-color2,#262c36);--ef-text:var(--jp-ui-font-color1,#e6edf3);"
-    "--ef-dim:var(--jp-ui-font-color2,#9da7b3);--ef-good:var(--jp-success-color0,#3fb950);"
-    "--ef-bad:var(--jp-error-color0,#f85149);--ef-warn:var(--jp-warn-color0,#d29922);"
-    "--ef-bar:var(--jp-brand-color1,#6ea8fe)}}"
+    "<style>.ematix-flow{--ef-good:var(--jp-success-color0,#1a7f37);--ef-bad:var(--jp-error-color0,#b42318);"
+    "--ef-warn:var(--jp-warn-color0,#9a6700);--ef-bar:var(--jp-brand-color1,#4078c0)}"
     ".ematix-flow .ef-scroll{overflow:auto;max-height:420px;max-width:100%}"
-    ".ematix-flow table{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:2px 0}"
-    ".ematix-flow th,.ematix-flow td{border:0;border-bottom:1px solid var(--ef-line);padding:2px 10px 2px 4px;"
-    "text-align:left;vertical-align:top;white-space:pre;background:transparent;color:inherit}"
-    ".ematix-flow th{font-weight:600;background:var(--ef-soft)}.ematix-flow small{color:var(--ef-dim);font-weight:400}"
-    ".ematix-flow .ef-right{text-align:right}.ematix-flow .ef-null{color:var(--ef-dim)}"
+    ".ematix-flow .ef-scroll table{display:table}"
+    ".ematix-flow .ef-scroll th,.ematix-flow .ef-scroll td{white-space:pre}"
+    ".ematix-flow small{color:var(--ef-dim);font-weight:400}.ematix-flow .ef-right{text-align:right}"
     ".ematix-flow .ef-good{color:var(--ef-good)}.ematix-flow .ef-bad{color:var(--ef-bad)}"
-    ".ematix-flow .ef-warn{color:var(--ef-warn)}.ematix-flow svg{color:var(--ef-bar);display:block}"
-    ".ematix-flow summary{cursor:pointer;font-weight:600;margin:4px 0}.ematix-flow p{margin:2px 0}"
-    ".ematix-flow pre{white-space:pre-wrap;background:var(--ef-soft);color:inherit;padding:6px;margin:2px 0;font-size:12px}"
-    ".ematix-flow del{color:var(--ef-bad)}.ematix-flow ins{color:var(--ef-good);text-decoration:none}"
+    ".ematix-flow .ef-warn{color:var(--ef-warn)}.ematix-flow .ef-null{background:var(--ef-head)}"
+    ".ematix-flow svg{color:var(--ef-bar);display:block}.ematix-flow summary{cursor:pointer;font-weight:600}"
+    ".ematix-flow p{margin:2px 0}.ematix-flow del{color:var(--ef-bad)}"
+    ".ematix-flow ins{color:var(--ef-good);text-decoration:none}"
+    "@media (prefers-color-scheme:dark){.ematix-flow{--ef-good:var(--jp-success-color0,#3fb950);"
+    "--ef-bad:var(--jp-error-color0,#f85149);--ef-warn:var(--jp-warn-color0,#d29922);"
+    "--ef-bar:var(--jp-brand-color1,#6ea8fe)}}</style>"
 )
 _CLASSES = "ematix-flow tex2jax_ignore mathjax_ignore"
 _VERDICTS = {"exact": "ef-good", "widened": "ef-good", "lossy": "ef-warn", "refused": "ef-bad"}
@@ -75,7 +69,7 @@ def _page(result: PreviewResult, rows: int, width: int, columns: int) -> str:
 
 def framed(body: str) -> str:
     """HTML of ours in the element that carries its style; formulas in data are not typeset."""
-    return f'<div class="{_CLASSES}"><style>{_STYLE}</style>{body}</div>'
+    return f'<div class="{_CLASSES}">{STYLE}{_STYLE}{body}</div>'
 
 
 def escape(value: object, width: int = 400) -> str:

@@ -143,8 +143,16 @@ def row_table(result: PreviewResult, most: int, *, width: int = _CELL) -> tuple[
 
 def cell_rows(rows: Any, width: int) -> list[tuple[str, ...]]:
     """The rows of an Arrow table as cell texts; works with two columns of one name."""
-    columns = [[show(value, width) for value in column.to_pylist()] for column in rows.columns]
+    columns = [[show(value, width) for value in _values(column)] for column in rows.columns]
     return list(zip(*columns, strict=True))
+
+
+def _values(column: Any) -> list[Any]:
+    """The values of an Arrow column; times finer than a microsecond as text, Python has no type for them."""
+    if str(column.type).startswith(("timestamp[ns", "time64[ns", "duration[ns")):
+        column = column.cast("string")
+    values: list[Any] = column.to_pylist()
+    return values
 
 
 def diff_parts(change: Mapping[str, Any], *, width: int = _VALUE) -> tuple[str, str, list[tuple[str, str | None, str | None]]]:

@@ -1,0 +1,190 @@
+"""`%%flow connection|table|pipeline`: a cell declares, and shows a card of what it declared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ematix_nb.connections import connection_from_settings, register_connection, registered_connections
+from ematix_nb.connections.registry import registered
+from ematix_nb.declare import cells, registry
+from ematix_nb.declare.fingerprint import connection_name, fingerprint, short
+from ematix_nb.declare.spec import MODES, PipelineSpec, TableSpec
+from ematix_nb.verbs.preview_html import escape, framed
+from ematix_nb.verbs.results import Result
+from ematix_nb.verbs.text import neutral
+
+ORIGIN = registry.file_origin("<ipython-input-")
+"""Where declarations of this notebook come from, the same for cells and decorators."""
+_COLUMNS = 200
+
+
+@dataclass(frozen=True, repr=False)
+class Definition(Result):
+    """What a cell declared; nothing was connected, read or written."""
+
+    kind: ClassVar[str] = "definition"
+
+    what: str
+    """``connection``, ``table`` or ``pipeline``."""
+    name: str
+    facts: tuple[tuple[str, str], ...]
+    replaced: tuple[str, ...] | None = None
+    """None: it is new; otherwise what changed, nothing when it is the same."""
+    warnings: tuple[str, ...] = ()
+
+    def state(self) -> str:
+        """declared, unchanged, or replaced."""
+        if self.replaced is None:
+            return "declared"
+        return "replaced" if self.replaced else "unchanged"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "declared": self.what,
+            "name": self.name,
+            "facts": dict(self.facts),
+            "replaced": None if self.replaced is None else list(self.replaced),
+            "warnings": list(self.warnings),
+        }
+
+    def to_text(self) -> str:
+        """A line a fact."""
+        width = max((len(name) for name, _ in self.facts), default=0)
+        lines = [f"{self.what} {self.name}: {self.state()}"]
+        lines += [f"  {name:<{width}}  {text}" for name, text in self.facts]
+        lines += [f"  changed: {line}" for line in self.replaced or ()]
+        lines += [f"  warning: {warning}" for warning in self.warnings]
+        return "\n".join(neutral(line, newlines=False) for line in lines)
+
+    def to_html(self) -> str:
+        """A small card."""
+        head = f"<p><b>{escape(self.what)} {escape(self.name)}</b> <small>{self.state()}</small></p>"
+        rows = [f"<tr><td><small>{escape(n)}</small></td><td>{escape(text)}</td></tr>" for n, text in self.facts]
+        changes = [f"<p>changed: {escape(line)}</p>" for line in (self.replaced or ())[:_COLUMNS]]
+        warnings = [f'<p class="ef-warn">warning: {escape(warning)}</p>' for warning in self.warnings]
+        table = f"<table>{''.join(rows[:_COLUMNS])}</table>" if rows else ""
+        return framed("".join([head, table, *changes, *warnings]))
+
+
+def declare(line: str, body: str) -> Definition:
+    """Read a cell and register what it declares; the same cell again changes nothing.
+
+    Raises:
+        FlowError: The cell is not understood, or another file declares the name.
+    """
+    cell = cells.parse_cell(line, body)
+    if cell.kind == "connection":
+        return _connection(cell)
+    return _table(cell) if cell.kind == "table" else _pipeline(cell)
+
+
+def _connection(cell: cells.Cell) -> Definition:
+    known = registered(cell.name) is not None
+    connection = register_connection(connection_from_settings(cell.name, dict(cell.settings)))
+    now = registered(cell.name)
+    changed = tuple(f"{name} is another" for name in now.changed) if now is not None else ()
+    facts = [("kind", connection.kind), ("settings", connection.summary())]
+    facts += _used_by(cell.name in _connections(spec) and spec.name for spec in registry.pipelines().values())
+    warnings = tuple(
+        f"`{setting}` holds a secret in plain text, and it stays in the notebook; write ${{NAME}} and set the variable"
+        for setting in connection.literal_secrets()
+    )
+    return Definition("connection", cell.name, tuple(facts), changed if known else None, warnings)
+
+
+def _connections(spec: PipelineSpec) -> set[str]:
+    return {connection_name(spec.source), *(connection_name(target.connection) for target in spec.targets)}
+
+
+def _used_by(names: Any) -> list[tuple[str, str]]:
+    found = [name for name in names if name]
+    return [("used by", ", ".join(found))] if found else []
+
+
+def _table(cell: cells.Cell) -> Definition:
+    spec = cells.table_spec(cell)
+    known = str(spec.ref) in registry.tables()
+    changed = tuple(registry.register_table(spec, origin=ORIGIN))
+    facts = [(column.name, _column(column)) for column in spec.columns]
+    uses = (any(target.table == spec for target in pipeline.targets) and pipeline.name for pipeline in _pipelines())
+    return Definition("table", str(spec.ref), (*facts, *_used_by(uses)), changed if known else None)
+
+
+def _pipelines() -> list[PipelineSpec]:
+    return list(registry.pipelines().values())
+
+
+def _column(column: Any) -> str:
+    marks = ["pk"] if column.primary_key else []
+    marks += ["natural key"] if column.natural_key is not None else []
+    marks += [] if column.nullable or column.primary_key else ["not null"]
+    marks += [normalizer.name for normalizer in column.normalizers]
+    return " ".join([str(column.type), *marks])
+
+
+def _pipeline(cell: cells.Cell) -> Definition:
+    spec = cells.build_cell_pipeline(cell, origin=ORIGIN)
+    known = spec.name in registry.pipelines()
+    changed = tuple(registry.register_pipeline(spec))
+    return Definition("pipeline", spec.name, tuple(pipeline_facts(spec)), changed if known else None)
+
+
+def pipeline_facts(spec: PipelineSpec) -> list[tuple[str, str]]:
+    """Source, targets, mode, keys, watermark, schedule and fingerprint of a declaration."""
+    facts = [("source", connection_name(spec.source))]
+    for target in spec.targets:
+        keys = f" on {', '.join(target.keys)}" if target.keys else ""
+        facts.append(("target", f"{connection_name(target.connection)}:{_thing(target.table, target.thing)}"))
+        facts.append(("mode", f"{target.mode}{keys}"))
+    if spec.incremental and spec.watermark_column:
+        facts.append(("watermark", spec.watermark_column))
+    if spec.schedule:
+        facts.append(("schedule", f"{spec.schedule} ({spec.timezone})"))
+    return [*facts, ("fingerprint", short(fingerprint(spec)))]
+
+
+def _thing(table: TableSpec | None, thing: str) -> str:
+    return str(table.ref) if table is not None else thing
+
+
+def complete_cell(words: list[str]) -> list[str]:
+    """What the last word of the first line of a `%%flow` cell may become.
+
+    Example:
+        >>> complete_cell(["pi"]), complete_cell(["pipeline", "orders", "--mode", "m"])
+        (['pipeline'], ['merge'])
+    """
+    *before, last = words
+    if not before:
+        choices = list(cells.KINDS)
+    elif before[0] != "pipeline":
+        choices = list(registry.tables()) if before[0] == "table" else list(registered_connections())
+    elif before[-1] in cells.OPTIONS and cells.OPTIONS[before[-1]].form != "flag":
+        choices = _values(before[-1])
+    elif last.startswith("-"):
+        choices = [option for option in cells.OPTIONS if option not in before]
+    else:
+        choices = list(registry.pipelines()) if len(before) == 1 else []
+    return sorted(choice for choice in choices if choice.startswith(last))
+
+
+_CHOICES = {
+    "--mode": MODES,
+    "--catch-up": ("latest", "all", "none"),
+    "--deletes": ("hard", "soft"),
+    "--on-drift": ("evolve", "error", "warn"),
+    "--on-duplicate-key": ("last", "error"),
+    "--on-nul": ("error", "strip"),
+    "--empty-source": ("keep", "apply"),
+}
+
+
+def _values(option: str) -> list[str]:
+    if option in ("--from", "--to"):
+        from ematix_nb.verbs.grammar import names_of
+
+        names = list(names_of(None, "connection"))
+        return names if option == "--from" else [f"{name}:" for name in names]
+    return list(registry.tables()) if option == "--table" else list(_CHOICES.get(option, ()))

@@ -1,0 +1,219 @@
+"""The magics `%flow` and `%%flow`: the verbs of the command line, for cells."""
+
+from __future__ import annotations
+
+import functools
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
+from traitlets import Enum, observe
+from traitlets.config.configurable import Configurable
+
+from ematix_nb.errors import EXIT_OK, FlowError, LockedError, RunError, UsageError
+from ematix_nb.widgets import frontend
+
+from .errors import last_traceback
+from .handles import RunManager
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ematix_nb.events import Listener
+    from ematix_nb.load.cancel import CancelToken
+    from ematix_nb.verbs.grammar import Parsed
+    from ematix_nb.verbs.results import Result
+
+PROG = "%flow"
+TRIGGER = "notebook"
+_RUNS = ("run", "dry-run", "run-due")
+"""Verbs whose failure is the cell's failure, even though they give a result."""
+
+
+@magics_class
+class FlowMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's decorators carry no types
+    """`%flow VERB ...` gives the result of a verb; `%%flow connection|table|pipeline` declares."""
+
+    widgets = Enum(
+        ("auto", "on", "off"), "auto", help="live views: where a front end is there, always, or never"
+    ).tag(config=True)
+
+    def __init__(self, shell: Any, **settings: Any) -> None:
+        super().__init__(shell=shell, **settings)
+        self.runs = RunManager()
+        self._own: dict[str, Callable[[list[str]], Any]] = {"debug": self._debug, "cancel": self._cancel}
+        frontend.set_mode(self.widgets)
+
+    @observe("widgets")
+    def _widgets_changed(self, change: dict[str, Any]) -> None:
+        frontend.set_mode(change["new"])
+
+    @line_cell_magic("flow")  # type: ignore[untyped-decorator]
+    @no_var_expand  # type: ignore[untyped-decorator]
+    def flow(self, line: str, cell: str | None = None) -> Any:
+        """Preview, run and export data pipelines; `%flow` alone lists the verbs."""
+        if cell is not None:
+            from .cells import declare
+
+            return declare(line, cell)
+        words = split(line)
+        if words and words[0] in self._own:
+            return self._own[words[0]](words[1:])
+        return self._verb(words)
+
+    def _verb(self, words: list[str]) -> Any:
+        from ematix_nb.verbs.grammar import HelpRequested, parse
+
+        try:
+            parsed = parse(words, prog=PROG)
+        except HelpRequested as asked:
+            return _shown(asked.text if words else f"{asked.text}\n{_NOTEBOOK_HELP}")
+        if parsed.options.pop("bg", False):
+            return self._background(parsed)
+        return self._foreground(parsed)
+
+    def _foreground(self, parsed: Parsed) -> Any:
+        from ematix_nb.load.cancel import CancelToken
+
+        from .progress import listener
+        from .working import wait_for
+
+        _check_names(parsed)
+        self._refuse_second_run(parsed)
+        token = CancelToken()
+        work = functools.partial(_invoke, parsed, listener(), token)
+        result = wait_for(work, token)
+        if parsed.verb in _RUNS:
+            _raise_failure(result, cancelled=token.cancelled)
+        return result.to_dict() if parsed.format == "json" else result
+
+    def _background(self, parsed: Parsed) -> Any:
+        names = parsed.options.get("names") or ()
+        if len(names) != 1:
+            what = f"--bg runs one pipeline, got {len(names)}"
+            raise UsageError(what, hint=f"usage: {PROG} run NAME --bg")
+        _check_names(parsed)  # an unknown name fails here and now, not in the background
+        return self.runs.start(names[0], functools.partial(_invoke, parsed))
+
+    def _refuse_second_run(self, parsed: Parsed) -> None:
+        if parsed.verb != "run":
+            return
+        for name in parsed.options.get("names") or ():
+            if self.runs.live(name) is not None:
+                what = f"`{name}` is running in the background of this notebook"
+                raise LockedError(what, hint=f"wait for it, or {PROG} cancel {name}")
+
+    def _cancel(self, words: list[str]) -> Any:
+        if len(words) != 1:
+            raise UsageError(f"cancel takes one pipeline, got {len(words)}", hint=f"usage: {PROG} cancel NAME")
+        return self.runs.cancel(words[0])
+
+    def _debug(self, words: list[str]) -> None:
+        if words:
+            raise UsageError(f"debug takes nothing, got `{words[0]}`", hint=f"usage: {PROG} debug")
+        _shown(last_traceback())
+
+    def complete(self, words: list[str], is_cell: bool) -> list[str]:  # noqa: FBT001 - IPython's matcher knows two cases
+        """What the last word may become, for the matcher; never raises on a user's half line."""
+        from ematix_nb.verbs.grammar import complete
+
+        if is_cell:
+            from .cells import complete_cell
+
+            return complete_cell(words)
+        if words and words[0] == "cancel" and len(words) > 1:
+            return [name for name in self.runs.names() if name.startswith(words[-1])]
+        own = [word for word in self._own if len(words) == 1 and words[0] and word.startswith(words[0])]
+        given = complete(words)
+        if words[:1] == ["run"] and "--bg".startswith(words[-1]) and words[-1].startswith("-"):
+            given = [*given, "--bg"]
+        return sorted({*own, *given})
+
+
+_NOTEBOOK_HELP = """
+in a notebook only:
+  run NAME --bg             run in the background; the card has a button to cancel
+  cancel NAME               stop a background run
+  debug                     show the traceback of the last error
+  %%flow connection NAME    a cell of TOML settings declares a connection
+  %%flow table NAME         a cell with a column a line declares a table
+  %%flow pipeline NAME ...  a cell of SQL declares a pipeline"""
+
+
+def split(line: str) -> list[str]:
+    """The words of a line, as a shell would read them.
+
+    Raises:
+        UsageError: A quote is not closed.
+
+    Example:
+        >>> split("preview 'lake:my orders/*.parquet' --limit 5")
+        ['preview', 'lake:my orders/*.parquet', '--limit', '5']
+    """
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"the line cannot be read: {error}", hint="close the quote") from None
+
+
+def _check_names(parsed: Parsed) -> None:
+    """Refuse an unknown pipeline in the words of a notebook; lines with `--module` are left to the verb.
+
+    Raises:
+        UnknownNameError: With the nearest name, or how to declare one.
+    """
+    from ematix_nb.declare import registry
+    from ematix_nb.errors import UnknownNameError
+    from ematix_nb.verbs.grammar import arguments
+
+    kinds = {kind for form, kind, *_ in arguments(parsed.verb) if not form.startswith("-")}
+    if parsed.module or "pipeline" not in kinds:
+        return
+    names = parsed.options.get("names") or ((name,) if (name := parsed.options.get("name")) else ())
+    for name in names:
+        if not registry.pipelines():
+            hint = "declare one: %%flow pipeline NAME --to CONNECTION:TABLE"
+            raise UnknownNameError(f"there is no pipeline `{name}`; this notebook declares none", hint)
+        registry.get_pipeline(name)
+
+
+def _invoke(parsed: Parsed, listener: Listener, token: CancelToken) -> Result:
+    from ematix_nb.verbs.grammar import invoke
+
+    return invoke(parsed, listener=listener, token=token, trigger=TRIGGER, registry_ready=True)
+
+
+def _shown(text: str) -> None:
+    print(text)  # noqa: T201 - the cell's output
+
+
+def _raise_failure(result: Any, *, cancelled: bool) -> None:
+    """Fail the cell when a run did: show the whole result, raise its first error."""
+    if result.exit_code == EXIT_OK:
+        return
+    from IPython.display import display
+
+    from ematix_nb.errors import CancelledError
+
+    display(result)  # type: ignore[no-untyped-call]
+    if cancelled:
+        raise CancelledError("interrupted; nothing was written")
+    raise _first_error(result) or RunError(f"the run ended with exit code {result.exit_code}")
+
+
+def _first_error(result: Any) -> FlowError | None:
+    """The first error anywhere in a result."""
+    for name in ("targets", "results", "ran"):
+        for part in getattr(result, name, ()):
+            error = getattr(part, "error", None) or _first_error(part)
+            if isinstance(error, FlowError):
+                return error
+    for entry in getattr(result, "failed", ()):
+        if isinstance(entry, dict):
+            return RunError(f"{entry['pipeline']}: {entry['error']}")
+        if isinstance(entry, tuple) and isinstance(entry[1], FlowError):
+            return entry[1]
+    for step in getattr(result, "transforms", ()):
+        if step.get("error"):
+            return RunError(f"the load is committed, but the step `{step['name']}` failed: {step['error']}")
+    return None

@@ -1,0 +1,110 @@
+"""What a run shows while it works: one display that is updated, or one line a phase where nobody looks on."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from ematix_nb.events import BatchRead, PhaseStarted, RunFinished, RunStarted
+from ematix_nb.verbs.preview_html import escape, framed
+from ematix_nb.widgets.frontend import has_front_end
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ematix_nb.events import Event
+
+INTERVAL = 0.25
+"""Seconds between two updates at least: four a second."""
+
+
+class Progress:
+    """A listener of one run; safe to call from the worker.
+
+    Args:
+        show: Called with the state at most four times a second, and at the end.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(self, show: Callable[[Progress], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._show = show
+        self._clock = clock
+        self._started = clock()
+        self._shown = float("-inf")
+        self.pipeline = ""
+        self.target = ""
+        self.phase = ""
+        self.status = "running"
+        self.rows = 0
+        self.bytes = 0
+        self.seconds = 0.0
+
+    def on_event(self, event: Event) -> None:
+        """Take over what an event says, and show it when it is time."""
+        self.pipeline = event.pipeline
+        if isinstance(event, RunStarted):
+            self.target, self.phase, self.rows, self.bytes, self.status = event.target, "", 0, 0, "running"
+        elif isinstance(event, PhaseStarted):
+            self.phase = event.phase
+        elif isinstance(event, BatchRead):
+            self.rows, self.bytes = event.rows, event.bytes
+        elif isinstance(event, RunFinished):
+            self.status, self.phase = event.status, ""
+        now = self._clock()
+        self.seconds = now - self._started
+        if isinstance(event, RunFinished) or now - self._shown >= INTERVAL:
+            self._shown = now
+            self._show(self)
+
+    def text(self) -> str:
+        """The state in one line; times and rates stand last, in one pattern.
+
+        Example:
+            >>> Progress(print, clock=lambda: 0.0).text()
+            'running: 0 rows read in 0.0 s'
+        """
+        name = f"{self.pipeline} -> {self.target}: " if self.target else ""
+        phase = f", {self.phase}" if self.phase else ""
+        size = f", {self.bytes / 1e6:,.1f} MB" if self.bytes else ""
+        rate = f" ({self.rows / self.seconds:,.0f} rows/s)" if self.rows and self.seconds > 0 else ""
+        return f"{name}{self.status}{phase}: {self.rows:,} rows read{size} in {self.seconds:.1f} s{rate}"
+
+    def bundle(self) -> dict[str, str]:
+        """The state as a display."""
+        return {"text/plain": self.text(), "text/html": framed(f"<p><small>{escape(self.text())}</small></p>")}
+
+
+class Card:
+    """Shows a `Progress` in one place of the cell that started it."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def __call__(self, progress: Progress) -> None:
+        """Display it, or update what is displayed."""
+        from IPython.display import display
+
+        if self._handle is None:
+            self._handle = display(progress.bundle(), raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        else:
+            self._handle.update(progress.bundle(), raw=True)
+
+
+class Lines:
+    """Prints one line for each phase of a run: for executions that nobody watches."""
+
+    def __init__(self) -> None:
+        self._last: tuple[str, str, str] | None = None
+
+    def on_event(self, event: Event) -> None:
+        """Print a phase when it begins."""
+        if isinstance(event, PhaseStarted):
+            now = (event.run_id, event.pipeline, event.phase)
+            if now != self._last:
+                self._last = now
+                print(f"{event.pipeline}: {event.phase}", flush=True)  # noqa: T201 - the cell's output
+
+
+def listener() -> Progress | Lines:
+    """The listener for a run in the foreground, fit for who looks on."""
+    return Progress(Card()) if has_front_end() else Lines()
