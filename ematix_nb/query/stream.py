@@ -32,7 +32,7 @@ class Running:
     def __init__(self, frame: Any) -> None:
         self._frame = frame
         self._queue: queue.Queue[Any] = queue.Queue()
-        self._room = threading.Semaphore(AHEAD)
+        self._room: asyncio.Semaphore | None = None
         self._stopped = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
@@ -56,7 +56,7 @@ class Running:
                     return
                 if isinstance(item, BaseException):
                     raise item
-                self._room.release()
+                self._make_room()
                 yield item
         finally:
             self._cancel()
@@ -68,8 +68,14 @@ class Running:
         self._queue.put(_END)
         self._cancel()
 
+    def _make_room(self) -> None:
+        """Let the engine go on by one batch."""
+        with self._lock:
+            loop, room = self._loop, self._room
+            if loop is not None and room is not None and not loop.is_closed():
+                loop.call_soon_threadsafe(room.release)
+
     def _cancel(self) -> None:
-        self._room.release()
         with self._lock:
             loop, task = self._loop, self._task
             if loop is not None and task is not None and not loop.is_closed():
@@ -94,12 +100,9 @@ class Running:
                 loop.close()
 
     async def _pump(self) -> None:
-        loop = asyncio.get_running_loop()
-        stream = self._frame.execute_stream()
-        async for batch in stream:
-            while not self._room.acquire(blocking=False):
-                await loop.run_in_executor(None, self._room.acquire)
-                break
+        room = self._room = asyncio.Semaphore(AHEAD)
+        async for batch in self._frame.execute_stream():
+            await room.acquire()
             if self._stopped.is_set():
                 return
             self._queue.put(batch.to_pyarrow())
