@@ -7,6 +7,7 @@ traceback; ``--debug`` shows the traceback.
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
@@ -157,7 +158,7 @@ def _failure(exc: FlowError, words: list[str]) -> int:
 
 
 def _wants_json(words: list[str]) -> bool:
-    return "--format=json" in words or any(pair == ("--format", "json") for pair in zip(words, words[1:], strict=False))
+    return "--format=json" in words or ("--format", "json") in itertools.pairwise(words)
 
 
 def _neutral(text: str) -> str:

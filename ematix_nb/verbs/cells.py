@@ -50,11 +50,11 @@ def plain(value: Any) -> str:
 
 
 def show(value: Any, width: int = CELL_WIDTH) -> str:
-    """A value as the text of one cell, on one line, cut to so many columns; NULL is nothing.
+    r"""A value as the text of one cell, on one line, cut to so many columns; NULL is nothing.
 
     Example:
         >>> show(None), show(True), show("two" + chr(10) + "lines"), show(1.5)
-        ('', 'true', 'two\\\\nlines', '1.5')
+        ('', 'true', 'two\\nlines', '1.5')
     """
     from ematix_nb.verbs.text import cut, neutral
 

@@ -125,7 +125,9 @@ def _by_name(name: str) -> ModuleType:
 def _by_path(shown: str, path: Path) -> ModuleType:
     if path.suffix != ".py":
         hint = f"flow export {shown} --out pipelines.py makes a module of it" if path.suffix == ".ipynb" else ""
-        raise UsageError(f"`{shown}` is not a Python module", hint=hint or "name a .py file, a folder or package.module")
+        raise UsageError(
+            f"`{shown}` is not a Python module", hint=hint or "name a .py file, a folder or package.module"
+        )
     if not path.is_file():
         near = did_you_mean(path.name, [file.name for file in path.parent.glob("*.py")] if path.parent.is_dir() else [])
         raise UnknownNameError(f"there is no file `{shown}`; looked in {path.parent.resolve()}", hint=near)

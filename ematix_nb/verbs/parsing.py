@@ -66,7 +66,7 @@ def parse_verb(verb: str, words: list[str], prog: str) -> Parsed:
         key = key_of(form)
         if form.startswith("-"):
             given = values.get(key)
-            options[key] = default if given is None or given is False else _value(f"--{form.split()[0][2:]}", kind, given)
+            options[key] = default if given is None or given is False else _value(form.partition(" ")[0], kind, given)
         else:
             options[key] = _positional(verb, argument, places, prog)
     if places:
@@ -91,7 +91,7 @@ def key_of(form: str) -> str:
         ('full_refresh', 'names', 'limit', 'settings')
     """
     if form.startswith("-"):
-        return form.split()[0].lstrip("-").replace("-", "_")
+        return form.split(maxsplit=1)[0].lstrip("-").replace("-", "_")
     if form.startswith("KEY=VALUE"):
         return "settings"
     name = form.strip("[]").lower()

@@ -38,7 +38,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, max_width: i
 
 
 def neutral(text: str, *, newlines: bool = True) -> str:
-    """A text in which control characters and changes of the writing direction are spelled out.
+    r"""A text in which control characters and changes of the writing direction are spelled out.
 
     Args:
         text: Any text.
@@ -46,7 +46,7 @@ def neutral(text: str, *, newlines: bool = True) -> str:
 
     Example:
         >>> neutral("a" + chr(27) + "[31mb")
-        'a\\\\x1b[31mb'
+        'a\\x1b[31mb'
     """
     if text.isprintable():
         return text

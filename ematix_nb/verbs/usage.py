@@ -67,7 +67,7 @@ def _overview(prog: str) -> str:
             *(_line(one[0], described(one)) for one in GLOBALS),
             _line("--version", "show the version"),
             "",
-            "exit codes: 0 ok, 1 failed, 2 wrong usage, 3 partly done, 4 locked by another run, 5 warnings with --strict",
+            "exit codes: 0 ok, 1 failed, 2 wrong usage, 3 partly done, 4 locked, 5 warnings with --strict",
             f"more: {prog} help VERB",
         ]
     )

@@ -1,0 +1,135 @@
+"""The stored watermark of a pipeline: show it, set it, reset it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ematix_nb.declare import registry
+from ematix_nb.declare.data_types import INTEGER_KINDS
+from ematix_nb.declare.fingerprint import connection_name
+from ematix_nb.errors import FlowError, RunError, UsageError
+from ematix_nb.verbs.commands import known_pipeline
+from ematix_nb.verbs.results import TableResult
+from ematix_nb.verbs.states import open_state
+
+if TYPE_CHECKING:
+    from ematix_nb.declare.spec import PipelineSpec, TargetSpec
+    from ematix_nb.state.model import Watermark
+    from ematix_nb.verbs.dispatch import Call
+
+_COLUMNS = ("pipeline", "target", "column", "watermark", "type")
+_NUMERIC = (*INTEGER_KINDS, "float", "double", "numeric")
+
+
+def show(call: Call) -> TableResult:
+    """The watermark of each target."""
+    name = call.options["name"]
+    specs = [known_pipeline(call, name)] if name else [one for one in registry.pipelines().values() if one.incremental]
+    rows: list[tuple[Any, ...]] = []
+    notes: list[str] = []
+    for spec in specs:
+        for target in spec.targets:
+            try:
+                with open_state(spec, target) as (state, key):
+                    rows.append(_row(spec, target, state.watermark(key)))
+            except FlowError as exc:
+                if name:
+                    raise
+                notes.append(f"{_place(target)} could not be read: {exc.what}")
+    return TableResult("", _COLUMNS, tuple(rows), "no incremental pipelines are declared", tuple(notes))
+
+
+def change(call: Call) -> TableResult:
+    """Set the watermark of every target of a pipeline."""
+    spec = known_pipeline(call, call.options["name"])
+    value = call.options["value"].strip()
+    if not spec.incremental or not spec.watermark_column:
+        raise UsageError(f"pipeline `{spec.name}` is not incremental, so it has no watermark")
+    column = str(spec.watermark_column)
+    call.agreed(f"The next run of {spec.name} reads from {value} on; rows before it are read only by a full refresh.")
+    return _write(spec, column, value)
+
+
+def reset(call: Call) -> TableResult:
+    """Remove the watermark of every target of a pipeline."""
+    spec = known_pipeline(call, call.options["name"])
+    append = any(target.mode == "append" for target in spec.targets)
+    more = ", and appends every row again" if append else ""
+    call.agreed(f"The next run of {spec.name} reads everything{more}.")
+    return _write(spec, "", None)
+
+
+def _write(spec: PipelineSpec, column: str, value: str | None) -> TableResult:
+    from ematix_nb.state.model import Watermark
+
+    rows = []
+    for target in spec.targets:
+        with open_state(spec, target, read_only=False) as (state, key):
+            stored = state.watermark(key)
+            mark = None
+            if value is not None:
+                kind = stored.type if stored is not None else ""
+                mark = Watermark(column, checked_value(value, kind), kind)
+            if mark is not None or stored is not None:
+                state.reset_watermark(key, mark)
+        if mark is not None:
+            _verify(spec, target, mark)
+        before = stored.value if stored is not None else "none"
+        rows.append((spec.name, _place(target), before, mark.value if mark is not None else "none"))
+    return TableResult("", ("pipeline", "target", "before", "now"), tuple(rows))
+
+
+def _verify(spec: PipelineSpec, target: TargetSpec, mark: Watermark) -> None:
+    """A database file that does not exist yet is stood in for by an empty one in memory, which keeps nothing."""
+    with open_state(spec, target) as (state, key):
+        stored = state.watermark(key)
+    if stored is None or stored.value != mark.value:
+        raise RunError(
+            f"{_place(target)} does not exist yet, so it cannot keep a watermark", hint="run the pipeline once"
+        )
+
+
+def checked_value(value: str, kind: str) -> str:
+    """A watermark as the state stores it: ISO 8601 or digits.
+
+    Args:
+        value: What the user wrote.
+        kind: The kind of the column as it was stored; empty when unknown, and then either form will do.
+
+    Raises:
+        UsageError: It is neither, or not what the column's kind wants.
+
+    Example:
+        >>> checked_value("2026-01-05 12:00:00+00:00", ""), checked_value("15", "bigint")
+        ('2026-01-05 12:00:00+00:00', '15')
+    """
+    import datetime as dt
+    from decimal import Decimal, InvalidOperation
+
+    if not kind or kind in _NUMERIC:
+        try:
+            if Decimal(value).is_finite():
+                return value
+        except InvalidOperation:
+            pass
+    if kind not in _NUMERIC:
+        try:
+            dt.datetime.fromisoformat(value)
+        except ValueError:
+            if kind == "text":
+                return value
+        else:
+            return value
+    what = f"`{value[:80]}` is not a watermark" + (f" for a column of type {kind}" if kind else "")
+    raise UsageError(what, hint="write ISO 8601 for times, such as 2026-01-05T12:00:00Z, and digits for numbers")
+
+
+def _row(spec: PipelineSpec, target: TargetSpec, mark: Watermark | None) -> tuple[Any, ...]:
+    if mark is None:
+        return (spec.name, _place(target), spec.watermark_column or "", "none", "")
+    return (spec.name, _place(target), mark.column, mark.value, mark.type)
+
+
+def _place(target: TargetSpec) -> str:
+    thing = target.table.ref if target.table is not None else target.thing
+    return f"{connection_name(target.connection)}:{thing}"
