@@ -23,7 +23,7 @@ from ematix_nb.declare.normalizers import (
     phone_normalize,
     regex_replace,
     replace,
-    round,  # noqa: A004 - the name in the source document's package
+    round,  # noqa: A004 - the documented name
     sample_pct,
     sql,
     to_timezone,

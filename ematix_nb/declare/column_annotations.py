@@ -14,7 +14,6 @@ import decimal
 import sys
 import types
 import typing
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +21,9 @@ from ematix_nb.declare import markers, normalizers
 from ematix_nb.declare.spec import Column, Normalizer
 from ematix_nb.declare.types import TYPES, ColumnType, complete, unknown_type
 from ematix_nb.errors import DeclarationError
+
+if typing.TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _MARKERS = {"pk": markers.pk, "natural_key": markers.natural_key, "nullable": markers.nullable}
 _CALLABLE: tuple[Any, ...] = (
@@ -118,7 +120,7 @@ class _Resolver:
     def _subscript(self, node: ast.Subscript) -> Any:
         owner = self.resolve(node.value)
         if owner is typing.Annotated:
-            if not isinstance(node.slice, ast.Tuple) or len(node.slice.elts) < 2:  # noqa: PLR2004
+            if not isinstance(node.slice, ast.Tuple) or len(node.slice.elts) < 2:  # noqa: PLR2004 - the type and its metadata
                 raise self.refuse(node)
             first, *rest = node.slice.elts
             return _Annotated(self._side(first), tuple(self.resolve(item) for item in rest))
@@ -187,7 +189,7 @@ def from_text(text: str, names: Mapping[str, Any]) -> Any:
 def _walk(annotation: Any, names: Mapping[str, Any], found: _Found) -> None:
     if isinstance(annotation, typing.ForwardRef):
         annotation = annotation.__forward_arg__
-    if isinstance(annotation, str):
+    while isinstance(annotation, str):  # a text in quotes of its own is resolved twice
         annotation = from_text(annotation, names)
     if annotation is None or annotation is type(None):
         found.nullable = True
@@ -212,14 +214,22 @@ def column(name: str, annotation: Any, names: Mapping[str, Any]) -> Column:
         DeclarationError: Naming the column, when the annotation is not one of a table.
     """
     try:
-        found = _Found([])
-        _walk(annotation, names, found)
-        if len(found.types) != 1:
-            what = "no type" if not found.types else "more than one type"
-            raise DeclarationError(f"the annotation has {what}", hint="a column is one type, or `type | None`")
-        return _column(name, complete(found.types[0]), found)
+        return _walked(name, annotation, names)
     except DeclarationError as error:
         raise DeclarationError(f"column `{name}`: {error.what}", error.hint, error.where) from None
+
+
+def _walked(name: str, annotation: Any, names: Mapping[str, Any]) -> Column:
+    found = _Found([])
+    _walk(annotation, names, found)
+    if len(found.types) != 1:
+        what = "no type" if not found.types else "more than one type"
+        raise DeclarationError(f"the annotation has {what}", hint="a column is one type, or `type | None`")
+    return _column(name, complete(found.types[0]), found)
+
+
+def _refuse_uncalled(mark: Any) -> None:
+    raise DeclarationError(f"`{mark.__name__}` is not called", hint=f"write `{mark.__name__}()`")
 
 
 def _column(name: str, kind: Any, found: _Found) -> Column:
@@ -235,7 +245,7 @@ def _column(name: str, kind: Any, found: _Found) -> Column:
             case Normalizer():
                 steps.append(mark)
             case _ if any(mark is known for known in _CALLABLE):
-                raise DeclarationError(f"`{mark.__name__}` is not called", hint=f"write `{mark.__name__}()`")
+                _refuse_uncalled(mark)
             case _:
                 pass  # metadata of another library: PEP 593 says to leave it alone
     if primary and nullable:

@@ -12,9 +12,10 @@ import decimal
 import difflib
 import hashlib
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ematix_nb.declare.spec import Column, PipelineSpec, Policies, Query, TableSpec, TargetSpec
+if TYPE_CHECKING:
+    from ematix_nb.declare.spec import Column, PipelineSpec, Policies, Query, TableSpec, TargetSpec
 
 _SHORT = 12
 _LABELS = {"schedule": "schedule", "source": "source connection"}
@@ -45,14 +46,6 @@ def _plain(value: Any) -> Any:
     """A value as JSON knows it, the same for equal values."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
-    if isinstance(value, float):
-        return {"float": repr(value)}
-    if isinstance(value, dt.timedelta):
-        return {"microseconds": value // dt.timedelta(microseconds=1)}
-    if isinstance(value, (dt.date, dt.time)):
-        return {type(value).__name__: value.isoformat()}
-    if isinstance(value, decimal.Decimal):
-        return {"decimal": str(value)}
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -63,9 +56,15 @@ def _plain(value: Any) -> Any:
 
 
 def _named(value: Any) -> Any:
-    """A step, a reference or a callable."""
+    """A value that JSON lacks, a step, a reference or a callable."""
     from ematix_nb.declare.functions import digest
 
+    if isinstance(value, dt.timedelta):
+        return {"microseconds": value // dt.timedelta(microseconds=1)}
+    if isinstance(value, (dt.date, dt.time)):
+        return {type(value).__name__: value.isoformat()}
+    if isinstance(value, (float, decimal.Decimal)):
+        return {type(value).__name__: str(value)}
     if hasattr(value, "arguments"):
         return [value.name, _plain(value.arguments)]
     if callable(value) and not hasattr(value, "name"):

@@ -6,11 +6,13 @@ import ast
 import hashlib
 import inspect
 import textwrap
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ematix_nb.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _MAX_ARITY = 2
 _FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -27,11 +29,11 @@ class Body:
 
 
 def dedent_sql(text: str) -> str:
-    """A query without its common margin and the empty lines around it; line ends are ``\\n``.
+    r"""A query without its common margin and the empty lines around it; line ends are ``\n``.
 
     Example:
-        >>> dedent_sql("\\n    SELECT a\\n      FROM t\\n    ")
-        'SELECT a\\n  FROM t'
+        >>> dedent_sql("\n    SELECT a\n      FROM t\n    ")
+        'SELECT a\n  FROM t'
     """
     return textwrap.dedent(text.replace("\r\n", "\n")).strip("\n").rstrip()
 

@@ -150,7 +150,7 @@ def phone_normalize() -> Normalizer:
 
 
 def parse_timestamp(
-    format: str | None = None,  # noqa: A002 - the name in the source document's package
+    format: str | None = None,  # noqa: A002 - the documented name
     formats: Iterable[str] | None = None,
     on_failure: str = "null",
     default: Plain | None = None,
@@ -168,7 +168,7 @@ def parse_timestamp(
 
 
 def parse_date(
-    format: str | None = None,  # noqa: A002 - the name in the source document's package
+    format: str | None = None,  # noqa: A002 - the documented name
     formats: Iterable[str] | None = None,
     on_failure: str = "null",
     default: Plain | None = None,
@@ -215,7 +215,7 @@ def parse_numeric(precision: int | None = None, scale: int | None = None) -> Nor
     return Normalizer("parse_numeric", (digits, _whole("parse_numeric", scale or 0, 0, digits)))
 
 
-def round(n: int = 0) -> Normalizer:  # noqa: A001 - the name in the source document's package
+def round(n: int = 0) -> Normalizer:  # noqa: A001 - the documented name
     """Round to ``n`` digits after the point, half away from zero."""
     return Normalizer("round", (_whole("round", n, 0, MAX_ROUND),))
 

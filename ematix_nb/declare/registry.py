@@ -11,16 +11,19 @@ import contextvars
 import dataclasses
 import re
 import sys
-import types
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ematix_nb.declare.address import parse_table_name
 from ematix_nb.declare.fingerprint import difference, table_difference
-from ematix_nb.declare.spec import PipelineSpec, TableSpec
 from ematix_nb.errors import DeclarationError, UnknownNameError, known_names
+
+if TYPE_CHECKING:
+    import types
+    from collections.abc import Iterator
+
+    from ematix_nb.declare.spec import PipelineSpec, TableSpec
 
 _PACKAGE = __name__.partition(".")[0]
 _NOTEBOOK = "the notebook"

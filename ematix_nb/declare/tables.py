@@ -160,7 +160,7 @@ _COMMENT = re.compile(r"""(?P<kept>'(?:[^']|'')*'|"(?:[^"]|"")*")|--.*""")
 
 
 def parse_table_cell(name: str, body: str, *, origin: str = "") -> TableSpec:
-    """Declare a table by text, one column a line, and register it.
+    r"""Declare a table by text, one column a line, and register it.
 
     A line is a name (in double quotes when it is an odd one), a type and words:
     ``pk``, ``null``, ``not null``, ``natural_key``, ``natural_key(group)`` or a normalizer,
@@ -177,7 +177,7 @@ def parse_table_cell(name: str, body: str, *, origin: str = "") -> TableSpec:
 
     Example:
         >>> with registry.scratch():
-        ...     spec = parse_table_cell("analytics.orders", "order_id bigint pk\\nemail string(256) null lower trim")
+        ...     spec = parse_table_cell("analytics.orders", "order_id bigint pk\nemail string(256) null lower trim")
         >>> [column.nullable for column in spec.columns]
         [False, True]
     """

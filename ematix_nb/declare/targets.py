@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ematix_nb.declare import registry, values
 from ematix_nb.declare.address import is_address, parse_address
@@ -14,9 +13,14 @@ from ematix_nb.declare.spec import META_COLUMNS, SCD2_COLUMNS, TableRef, TableSp
 from ematix_nb.declare.tables import spec_of
 from ematix_nb.errors import DeclarationError, did_you_mean
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _KEYED = ("merge", "scd2")
+_PAIR = 2
 LOAD_OPTIONS = (
-    "mode", "keys", "update_columns", "compare_columns", "event_timestamp_column", "handle_deletes", "ttl", "column_map",
+    "mode", "keys", "update_columns", "compare_columns", "event_timestamp_column", "handle_deletes", "ttl",
+    "column_map",
 )  # fmt: skip
 """Options that a pipeline has for all of its targets and a `Target` for itself."""
 WRITE_OPTIONS = (
@@ -142,7 +146,7 @@ def _place(own: Target, shared_connection: Any) -> tuple[Any, TableSpec | None, 
     table, thing = own.table, own.prefix or own.topic or own.queue or ""
     if table is not None and thing:
         raise DeclarationError(f"a target has a table or `{thing}`, not both")
-    if isinstance(table, tuple) and len(table) == 2 and all(isinstance(part, str) for part in table):  # noqa: PLR2004
+    if isinstance(table, tuple) and len(table) == _PAIR and all(isinstance(part, str) for part in table):
         ref = TableRef(*table)
         thing = ".".join('"' + part.replace('"', '""') + '"' if not part.isidentifier() else part for part in table)
         return connection or "default", registry.find_table(str(ref)), thing
@@ -162,7 +166,8 @@ def _text_place(text: str, connection: Any) -> tuple[Any, TableSpec | None, str]
     if is_address(thing):
         address = parse_address(thing)
         if connection is not None and connection_name(connection) != address.connection:
-            what = f"target `{thing}` names the connection `{address.connection}`, target_connection `{connection_name(connection)}`"
+            other = connection_name(connection)
+            what = f"target `{thing}` names the connection `{address.connection}`, target_connection `{other}`"
             raise DeclarationError(what, hint="give it once")
         connection, thing = connection or address.connection, address.thing
     if not thing:
@@ -207,7 +212,7 @@ def _check_mode(spec: TargetSpec) -> None:
     if spec.ttl is not None and spec.ttl <= dt.timedelta(0):
         raise DeclarationError("ttl is longer than nothing", hint="ttl=timedelta(days=30)")
     if spec.update_columns and spec.compare_columns and (extra := set(spec.compare_columns) - set(spec.update_columns)):
-        what = f"compare_columns holds `{sorted(extra)[0]}`, which update_columns does not update"
+        what = f"compare_columns holds `{min(extra)}`, which update_columns does not update"
         raise DeclarationError(what, hint="a difference in it could never be settled: add it or take it out")
 
 

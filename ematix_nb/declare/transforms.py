@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ematix_nb.declare import registry
 from ematix_nb.declare.address import check_pipeline_name
 from ematix_nb.declare.functions import digest
 from ematix_nb.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True, slots=True)

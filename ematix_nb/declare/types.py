@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from ematix_nb.declare.data_types import KINDS, MAX_DECIMAL256, DataType
 from ematix_nb.errors import DeclarationError, did_you_mean
 
+_PAIR = 2
 MAX_STRING = 10_485_760
 """Characters; the most that a system of ours can declare."""
 
@@ -28,7 +29,7 @@ class ColumnType:
 
     data_type: ClassVar[DataType]
 
-    def __new__(cls) -> ColumnType:
+    def __new__(cls) -> Self:
         """Refuse to make a value: a type stands in an annotation."""
         what = f"`{cls.__name__}` is a type of columns, not something to call"
         raise DeclarationError(what, hint=f"write `column: {cls.__name__}`")
@@ -182,7 +183,7 @@ class Numeric(ColumnType):
 
     def __class_getitem__(cls, digits: Any) -> type[ColumnType]:
         """The type with ``precision`` decimal digits (1 to 76), ``scale`` of them after the point."""
-        precision, scale = digits if isinstance(digits, tuple) and len(digits) == 2 else (digits, 0)  # noqa: PLR2004
+        precision, scale = digits if isinstance(digits, tuple) and len(digits) == _PAIR else (digits, 0)
         kind = _numeric(precision, scale)
         return _made(Numeric, f"Numeric[{precision}, {scale}]", kind)
 
@@ -345,29 +346,26 @@ def _arguments(rest: str, close: str, text: str) -> tuple[list[str], str]:
 
 
 def _build(kind: str, arguments: list[str], text: str) -> DataType:
-    if kind == "array" and len(arguments) == 1:
-        return DataType("array", item=data_type_from_text(arguments[0]))
-    if kind == "map" and len(arguments) == 2:  # noqa: PLR2004
-        return DataType("map", key=data_type_from_text(arguments[0]), item=data_type_from_text(arguments[1]))
-    if kind == "struct" and arguments:
-        pairs = [argument.split(None, 1) for argument in arguments]
-        if all(len(pair) == 2 for pair in pairs):  # noqa: PLR2004
-            return DataType("struct", fields=tuple((name, data_type_from_text(inner)) for name, inner in pairs))
     if kind in ("array", "map", "struct"):
-        raise DeclarationError(f"`{text.strip()}`: write array(T), map(K, V) or struct(name T, ...)")
+        return _nested(kind, arguments, text)
     numbers = [int(part) if re.fullmatch(r"-?[0-9]+", part) else part for part in arguments]
-    if kind == "string":
-        return _string(numbers[0]) if len(numbers) == 1 else DataType("text") if not numbers else _too_many(text)
-    if kind == "numeric":
-        if not numbers:
-            return DataType("numeric")
-        return _numeric(numbers[0], numbers[1] if len(numbers) > 1 else 0) if len(numbers) < 3 else _too_many(text)  # noqa: PLR2004
     if not numbers:
-        return DataType(kind)
+        return DataType("text" if kind == "string" else kind)
+    if kind == "string" and len(numbers) == 1:
+        return _string(numbers[0])
+    if kind == "numeric" and len(numbers) in (1, 2):
+        return _numeric(numbers[0], numbers[1] if len(numbers) > 1 else 0)
     if kind in ("time", "timestamp", "timestamptz") and len(numbers) == 1 and numbers[0] in range(10):
         return DataType(kind, precision=int(numbers[0]))
-    return _too_many(text)
-
-
-def _too_many(text: str) -> DataType:
     raise DeclarationError(f"`{text.strip()}`: the type does not take these parameters")
+
+
+def _nested(kind: str, arguments: list[str], text: str) -> DataType:
+    if kind == "array" and len(arguments) == 1:
+        return DataType("array", item=data_type_from_text(arguments[0]))
+    if kind == "map" and len(arguments) == _PAIR:
+        return DataType("map", key=data_type_from_text(arguments[0]), item=data_type_from_text(arguments[1]))
+    pairs = [argument.partition(" ") for argument in arguments]
+    if kind == "struct" and pairs and all(inner for _, _, inner in pairs):
+        return DataType("struct", fields=tuple((name, data_type_from_text(inner)) for name, _, inner in pairs))
+    raise DeclarationError(f"`{text.strip()}`: write array(T), map(K, V) or struct(name T, ...)")

@@ -13,12 +13,14 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ematix_nb.declare.data_types import INTEGER_KINDS, MAX_DECIMAL128
-from ematix_nb.declare.spec import Column
 from ematix_nb.errors import DeclarationError, did_you_mean
 from ematix_nb.sql import time_formats
+
+if TYPE_CHECKING:
+    from ematix_nb.declare.spec import Column
 
 _BLANK = " \t\n\r\f\v"
 _MAX_EXACT = "1000000000000000"
@@ -76,14 +78,16 @@ def literal(engine: str, value: Any) -> str:
     if isinstance(value, dt.datetime):
         kind = "timestamptz" if value.tzinfo else "timestamp"
         moment = value.astimezone(dt.UTC) if value.tzinfo else value
-        return _time_cast(engine, quoted(moment.isoformat(sep=" ")), kind)
+        return _time_cast(engine, quoted(moment.isoformat(sep=" ", timespec="microseconds")), kind)
     if isinstance(value, dt.date):
         return _time_cast(engine, quoted(value.isoformat()), "date")
     if isinstance(value, dt.time):
         return quoted(value.isoformat()) if engine == "sqlite" else f"CAST({quoted(value.isoformat())} AS time)"
     if isinstance(value, decimal.Decimal) and not value.is_finite():
         raise DeclarationError(f"`{value}` is not a number that a statement can hold")
-    return format(value, "f") if isinstance(value, decimal.Decimal) else str(value)
+    if isinstance(value, decimal.Decimal):
+        return quoted(format(value, "f")) if engine == "sqlite" else format(value, "f")
+    return str(value)
 
 
 _DOUBLE = {"postgres": "double precision", "duckdb": "DOUBLE", "sqlite": "REAL", "datafusion": "DOUBLE"}
@@ -141,6 +145,8 @@ def _nullif(step: Step) -> str:
 
 
 def _clamp(step: Step) -> str:
+    if step.engine == "sqlite" and step.column.type.kind == "numeric":  # kept as text, which compares otherwise
+        return f"ematix_clamp({step.x}, {', '.join(quoted(str(value)) for value in step.arguments)})"
     low, high = (literal(step.engine, value) for value in step.arguments)
     return f"CASE WHEN {step.x} < {low} THEN {low} WHEN {step.x} > {high} THEN {high} ELSE {step.x} END"
 
@@ -361,7 +367,7 @@ def compile_normalizers(engine: str, column: Column, source_expression: str) -> 
 
     Example:
         >>> from ematix_nb.declare.data_types import TEXT
-        >>> from ematix_nb.declare.spec import Normalizer
+        >>> from ematix_nb.declare.spec import Column, Normalizer
         >>> print(compile_normalizers("duckdb", Column("email", TEXT, normalizers=(Normalizer("lower"),)), '"email"'))
         lower("email")
     """

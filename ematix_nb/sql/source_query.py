@@ -8,7 +8,6 @@ visible to the steps (a row may be chosen by one) and are left out at the end.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ematix_nb.declare.address import parse_table_name
@@ -17,6 +16,8 @@ from ematix_nb.errors import DeclarationError, SqlError, known_names
 from ematix_nb.sql.normalizers import compile_normalizers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from ematix_nb.sql.dialect import Dialect
 
 MAKES_A_VALUE = ("derive", "default")

@@ -1,6 +1,6 @@
 """Functions that SQLite lacks, in Python; a session registers them as deterministic functions.
 
-Times are text as SQLite keeps them: ``YYYY-MM-DD HH:MM:SS[.ffffff]``, a moment with ``+00:00`` behind it. Each function
+Times are text as SQLite keeps them: ``YYYY-MM-DD HH:MM:SS.ffffff``, a moment with ``+00:00`` behind it. Each function
 gives NULL for NULL.
 """
 
@@ -11,15 +11,18 @@ import decimal
 import functools
 import json
 import re
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ematix_nb.sql import time_formats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _INT = re.compile(r"-?[0-9]+")
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _VALID = re.compile(time_formats.VALID)
 _MAX_EXACT = 10**15
+_MAX_DIGITS = 4000  # Python refuses to read whole numbers of more than 4,300
 _WIDE = decimal.Context(prec=1000, rounding=decimal.ROUND_HALF_UP, traps=[decimal.InvalidOperation])
 
 Value = Any
@@ -48,7 +51,7 @@ def _compiled(pattern: str, ignore_case: bool) -> re.Pattern[str]:  # noqa: FBT0
 def _parse_int(value: Value) -> Value:
     if value is None or not _INT.fullmatch(str(value)):
         return None
-    number = int(str(value)) if len(str(value)) < 4000 else 2**63  # noqa: PLR2004 - Python's limit of digits
+    number = int(str(value)) if len(str(value)) < _MAX_DIGITS else 2**63
     return number if -(2**63) <= number < 2**63 else None
 
 
@@ -71,6 +74,13 @@ def _round(value: Value, scale: int, exact: int) -> Value:
         return format(_rounded(str(value), scale), "f")
     number = float(value)
     return float(_rounded(repr(number), scale)) if abs(number) < _MAX_EXACT else number
+
+
+def _clamp(value: Value, low: str, high: str) -> Value:
+    if value is None:
+        return None
+    number = decimal.Decimal(str(value))
+    return low if number < decimal.Decimal(low) else high if number > decimal.Decimal(high) else value
 
 
 @functools.lru_cache(maxsize=64)
@@ -99,7 +109,9 @@ def _instant(text: str) -> dt.datetime | None:
 def _text(moment: dt.datetime, kind: str) -> str:
     if kind == "date":
         return moment.date().isoformat()
-    return (moment if kind == "timestamptz" else moment.replace(tzinfo=None)).isoformat(sep=" ")
+    return (moment if kind == "timestamptz" else moment.replace(tzinfo=None)).isoformat(
+        sep=" ", timespec="microseconds"
+    )
 
 
 def _parse_time(value: Value, formats: str, kind: str, on_failure: str) -> Value:
@@ -156,6 +168,7 @@ FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "ematix_parse_int": (1, _parse_int),
     "ematix_parse_numeric": (3, _parse_numeric),
     "ematix_round": (3, _round),
+    "ematix_clamp": (3, _clamp),
     "ematix_parse_time": (4, _parse_time),
     "ematix_to_timezone": (3, _to_timezone),
     "ematix_date_trunc": (3, _date_trunc),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import math
+import re
 import sqlite3
 from collections.abc import Callable
 from typing import Any
@@ -49,6 +50,10 @@ def _values(values: list[Any]) -> str:
     return f"(VALUES {rows}) AS t(k, w)"
 
 
+def _select(expression: str, cast: str, values: list[Any]) -> str:
+    return f"SELECT {expression} AS r FROM (SELECT k, {cast} AS v FROM {_values(values)}) q ORDER BY k"
+
+
 def _literal(value: Any) -> str:
     if value is None:
         return "NULL"
@@ -59,7 +64,7 @@ def _postgres(url: str) -> Run:
     import psycopg
 
     def run(expression: str, values: list[Any], kind: str) -> list[Any]:
-        sql = f"SELECT {expression} FROM (SELECT k, CAST(w AS {_type('postgres', kind)}) AS v FROM {_values(values)}) q ORDER BY k"
+        sql = _select(expression, f"CAST(w AS {_type('postgres', kind)})", values)
         with psycopg.connect(url) as connection:
             connection.execute("SET TimeZone = 'Asia/Tokyo'")
             return [_plain(row[0]) for row in connection.execute(sql.encode())]
@@ -71,7 +76,7 @@ def _duckdb() -> Run:
     import duckdb
 
     def run(expression: str, values: list[Any], kind: str) -> list[Any]:
-        sql = f"SELECT {expression} FROM (SELECT k, CAST(w AS {_type('duckdb', kind)}) AS v FROM {_values(values)}) q ORDER BY k"
+        sql = _select(expression, f"CAST(w AS {_type('duckdb', kind)})", values)
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'Asia/Tokyo'")
             return [_plain(value) for value in connection.sql(sql).to_arrow_table().column(0).to_pylist()]
@@ -104,7 +109,7 @@ def _datafusion() -> Run:
 
     def run(expression: str, values: list[Any], kind: str) -> list[Any]:
         cast = arrow.get(kind) or f"CAST(w AS {_type('datafusion', kind)})"
-        sql = f"SELECT {expression} AS r FROM (SELECT k, {cast} AS v FROM {_values(values)}) q ORDER BY k"
+        sql = _select(expression, cast, values)
         batches = datafusion.SessionContext().sql(sql).collect()
         return [_plain(value) for batch in batches for value in batch.column(0).to_pylist()]
 
@@ -121,6 +126,10 @@ def engine(request: pytest.FixtureRequest) -> tuple[str, Run]:
 def _same(found: Any, expected: Any) -> bool:
     if isinstance(expected, float) and isinstance(found, float):
         return found == expected or (math.isnan(found) and math.isnan(expected))
+    if isinstance(expected, str) and isinstance(found, str) and re.match(r"\d{4}-\d\d-\d\d ", found):
+        return found.replace(".000000", "") == expected
+    if isinstance(expected, tuple):
+        return found in expected
     if isinstance(expected, bool):
         return bool(found) is expected and found is not None
     return bool(found == expected)
@@ -154,7 +163,8 @@ CASES: list[tuple[str, DataType, list[Normalizer], str, list[Any], list[Any]]] =
          "2024-01-01 24:00:00", "0000-01-01", "9999-12-30 23:59:59.999999", "1900-02-29", "1600-02-29", None],
         ["2024-02-29 10:11:12.500000+00:00", "2024-01-01 05:00:00+00:00", "2024-01-01 04:30:00+00:00",
          "2024-01-01 10:00:00+00:00", "2024-01-01 18:00:00.123456+00:00", "2024-01-01 00:00:00+00:00",
-         "1999-12-31 00:00:00+00:00", None, None, None, None, None, None, None, "9999-12-30 23:59:59.999999+00:00", None,
+         "1999-12-31 00:00:00+00:00", None, None, None, None, None, None, None,
+         "9999-12-30 23:59:59.999999+00:00", None,
          "1600-02-29 00:00:00+00:00", None],
     ),
     (
@@ -169,7 +179,8 @@ CASES: list[tuple[str, DataType, list[Normalizer], str, list[Any], list[Any]]] =
     (
         "parse_timestamp with a default", TIMESTAMPTZ,
         [n.parse_timestamp(on_failure="default", default=dt.datetime(2000, 1, 1, tzinfo=dt.UTC))], "text",
-        ["x", None, "2024-01-01"], ["2000-01-01 00:00:00+00:00", "2000-01-01 00:00:00+00:00", "2024-01-01 00:00:00+00:00"],
+        ["x", None, "2024-01-01"],
+        ["2000-01-01 00:00:00+00:00", "2000-01-01 00:00:00+00:00", "2024-01-01 00:00:00+00:00"],
     ),
     (
         "parse_timestamp of a moment", TIMESTAMPTZ, [n.parse_timestamp()], "timestamptz",
@@ -186,7 +197,8 @@ CASES: list[tuple[str, DataType, list[Normalizer], str, list[Any], list[Any]]] =
     ),
     (
         "to a wall clock", TIMESTAMP, [n.to_timezone("Europe/Berlin")], "timestamptz",
-        ["2024-07-01 10:00:00+00:00", "2024-01-01 23:30:00+00:00", None], ["2024-07-01 12:00:00", "2024-01-02 00:30:00", None],
+        ["2024-07-01 10:00:00+00:00", "2024-01-01 23:30:00+00:00", None],
+        ["2024-07-01 12:00:00", "2024-01-02 00:30:00", None],
     ),
     (
         "text to a wall clock", TIMESTAMP, [n.parse_timestamp(), n.to_timezone("Europe/Berlin")], "text",
@@ -236,6 +248,11 @@ CASES: list[tuple[str, DataType, list[Normalizer], str, list[Any], list[Any]]] =
         ["2.675", "-2.675", "1e20", "0.1", "nan", None], [2.68, -2.68, 1e20, 0.1, math.nan, None],
     ),
     ("round a number", NUMERIC, [n.round(1)], "text", ["2.25", "-2.25", "3", None], ["2.3", "-2.3", "3.0", None]),
+    (
+        "clamp numbers", NUMERIC, [n.parse_numeric(), n.clamp(decimal.Decimal("0.50"), 10)], "text",
+        ["9.99", "0.4", "11", None],
+        ["9.99", "0.50", ("10", "10.00"), None],
+    ),
     ("clamp", BIGINT, [n.clamp(0, 10)], "bigint", [-1, 5, 11, None], [0, 5, 10, None]),
     (
         "parse_bool", BOOLEAN, [n.parse_bool()], "text",
