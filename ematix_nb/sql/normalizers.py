@@ -86,8 +86,15 @@ def literal(engine: str, value: Any) -> str:
     if isinstance(value, decimal.Decimal) and not value.is_finite():
         raise DeclarationError(f"`{value}` is not a number that a statement can hold")
     if isinstance(value, decimal.Decimal):
-        return quoted(format(value, "f")) if engine == "sqlite" else format(value, "f")
+        return _decimal_literal(engine, format(value, "f"))
     return str(value)
+
+
+def _decimal_literal(engine: str, text: str) -> str:
+    """SQLite keeps decimals as text; DataFusion would read a bare one as a double."""
+    if engine == "sqlite":
+        return quoted(text)
+    return f"CAST({quoted(text)} AS DECIMAL(38, {len(text.partition('.')[2])}))" if engine == "datafusion" else text
 
 
 _DOUBLE = {"postgres": "double precision", "duckdb": "DOUBLE", "sqlite": "REAL", "datafusion": "DOUBLE"}
