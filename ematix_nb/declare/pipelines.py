@@ -79,7 +79,11 @@ def _known(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _where(function: Any) -> str:
     code = getattr(function, "__code__", None)
-    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""
+    if code is None:
+        return ""
+    if registry.file_origin(code.co_filename) == registry.NOTEBOOK:
+        return f"line {code.co_firstlineno} of the cell"
+    return f"{code.co_filename}:{code.co_firstlineno}"
 
 
 def _build(function: Any, given: dict[str, Any]) -> PipelineSpec:

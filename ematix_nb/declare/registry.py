@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ematix_nb.declare.spec import PipelineSpec, TableSpec
 
 _PACKAGE = __name__.partition(".")[0]
-_NOTEBOOK = "the notebook"
+NOTEBOOK = "the notebook"
 _CELL_FILE = re.compile(r"<ipython-input-|[/\\]ipykernel_\d+[/\\]|^<stdin>$|^<string>$")
 
 
@@ -75,7 +75,7 @@ def code_origin(code: types.CodeType) -> str:
 def file_origin(filename: str) -> str:
     """A code object's file name as an origin: an absolute path, or "the notebook" for code that is in no file."""
     if _CELL_FILE.search(filename):
-        return _NOTEBOOK
+        return NOTEBOOK
     return filename if filename.startswith("<") else str(Path(filename).resolve())
 
 
