@@ -216,7 +216,7 @@ class PostgresSession:
 
         def batches() -> Generator[pa.RecordBatch, None, None]:
             with self._translated(query, plan.offset), self._copying_out(plan.statement) as copy:
-                yield from parse_blocks(plan, read_blocks(copy, batch_rows))
+                yield from parse_blocks(plan, self._checked(read_blocks(copy, batch_rows)))
 
         return self._streaming(batches())
 
@@ -226,7 +226,7 @@ class PostgresSession:
 
         def chunks() -> Generator[bytes, None, None]:
             with self._translated(query, len("COPY (\n")), self._copying_out(statement) as copy:
-                yield from read_ahead(group_chunks(copy), self._cancel)
+                yield from read_ahead(self._checked(group_chunks(copy)), self._cancel)
 
         return self._streaming(chunks())
 
@@ -324,14 +324,14 @@ class PostgresSession:
             stream.close()
 
     @contextlib.contextmanager
-    def _copying_out(self, statement: str) -> Iterator[Iterator[Any]]:
+    def _copying_out(self, statement: str) -> Iterator[Iterable[Any]]:
         """Run COPY TO STDOUT; in a transaction behind a savepoint, so that leaving early does not fail it."""
         inside = self._in_transaction()
         if inside:
             self._connection.execute(f"SAVEPOINT {_READ_SAVEPOINT}".encode())
         try:
             with self._connection.cursor() as cursor, cursor.copy(statement.encode()) as copy:
-                yield self._checked(copy)
+                yield copy
         except BaseException:
             if inside and not self._interrupted and self._is_failed():
                 self._connection.execute(f"ROLLBACK TO SAVEPOINT {_READ_SAVEPOINT}".encode())

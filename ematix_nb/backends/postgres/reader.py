@@ -14,7 +14,7 @@ from .decode import build_intervals, parse_text
 from .errors import shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import pyarrow as pa
 
@@ -248,17 +248,17 @@ def _plain(kind: DataType) -> str:
     return str(kind.logical) if kind.kind != "text" else str(kind)
 
 
-def read_blocks(chunks: Iterator[Any], batch_rows: int) -> Iterator[tuple[bytes, int]]:
+def read_blocks(chunks: Iterable[Any], batch_rows: int) -> Iterator[tuple[bytes, int]]:
     """Join rows (the driver gives one at a time) to blocks of about 1 MiB and at most ``batch_rows`` rows."""
     rows: list[bytes] = []
-    size = 0
+    keep, size = rows.append, 0
     for chunk in chunks:
-        row = bytes(chunk)
-        rows.append(row)
-        size += len(row)
+        keep(bytes(chunk))
+        size += len(chunk)
         if size >= BLOCK_BYTES or len(rows) >= batch_rows:
             yield b"".join(rows), len(rows)
-            rows, size = [], 0
+            rows.clear()
+            size = 0
     if rows:
         yield b"".join(rows), len(rows)
 

@@ -96,8 +96,8 @@ def test_odd_names(session: PostgresSession, name: str) -> None:
 
 def test_catalogue(session: PostgresSession) -> None:
     session.execute(
-        "CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY, a integer NOT NULL, b text DEFAULT 'x', k1 text, k2 integer,"
-        " s integer GENERATED ALWAYS AS (a * 2) STORED, n serial, PRIMARY KEY (a), UNIQUE (k2, k1),"
+        "CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY, a integer NOT NULL, b text DEFAULT 'x', k1 text,"
+        " k2 integer, s integer GENERATED ALWAYS AS (a * 2) STORED, n serial, PRIMARY KEY (a), UNIQUE (k2, k1),"
         " UNIQUE (b) DEFERRABLE)"
     )
     session.execute("CREATE UNIQUE INDEX partial ON t (k1) WHERE a > 0")
@@ -305,7 +305,7 @@ def test_a_lost_connection_says_so(session: PostgresSession, other: PostgresSess
     pid = session.fetch("SELECT pg_backend_pid()")[0][0]
     session.begin()
     other.execute("SELECT pg_terminate_backend($1)", [pid])
-    with pytest.raises(TransientError, match="terminating connection|connection was lost"):
+    with pytest.raises(TransientError, match=r"terminating connection|connection was lost"):
         session.fetch("SELECT 1")
     session.rollback()
 

@@ -17,7 +17,10 @@ DIALECT = PostgresDialect()
 
 
 def test_import_loads_no_driver() -> None:
-    code = "import sys, ematix_nb.backends.postgres; print([m for m in ('psycopg', 'pyarrow', 'pgpq') if m in sys.modules])"
+    code = (
+        "import sys, ematix_nb.backends.postgres\n"
+        "print([name for name in ('psycopg', 'pyarrow', 'pgpq') if name in sys.modules])"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 
