@@ -25,7 +25,7 @@ class Progress:
         self._status: Any = None
         self._console: Any = None
         self._last = 0.0
-        self._live = stream is not None and not stream.closed and stream.isatty()
+        self._live = not stream.closed and stream.isatty()
         self._line = ""
 
     def __enter__(self) -> Self:

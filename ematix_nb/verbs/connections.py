@@ -68,6 +68,7 @@ def reach(name: str) -> tuple[Any, ...]:
 
     connection = known.resolve(name)
     backend = backend_for(connection.kind)
+    backend.open(connection, read_only=True, create=False).close()  # the driver is imported now
     start = time.perf_counter()
     session = backend.open(connection, read_only=True, create=False)
     try:

@@ -15,6 +15,7 @@ from ematix_nb.verbs.results import TableResult
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ematix_nb.connections.toml_files import SettingsFile
     from ematix_nb.verbs.dispatch import Call
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -101,10 +102,9 @@ def _settings() -> Iterator[Finding]:
         yield (OK, "profile", profile, "")
 
 
-def _holds_secret(settings: object) -> bool:
-    from ematix_nb.connections.toml_files import SettingsFile, holds_secret
+def _holds_secret(settings: SettingsFile) -> bool:
+    from ematix_nb.connections.toml_files import holds_secret
 
-    assert isinstance(settings, SettingsFile)
     profiles: list[str | None] = [None, *settings.profiles]
     entries = [entry for profile in profiles for entry in settings.entries(profile).values()]
     return any(holds_secret(key, value) for entry in entries for key, value in entry.settings.items())

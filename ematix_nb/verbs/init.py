@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ematix_nb.errors import UsageError
 from ematix_nb.verbs.results import TableResult
@@ -13,8 +13,14 @@ if TYPE_CHECKING:
     from ematix_nb.verbs.dispatch import Call
 
 _SETTINGS = """\
-# Where the connections lead, and which modules hold pipelines. Secrets belong into variables: password = "${PGPASSWORD}"
+# Where the connections lead, and which modules hold pipelines.
+# Secrets belong into variables: password = "${PGPASSWORD}"
 modules = ["pipelines/example.py"]
+
+[connections.lake]
+kind = "object_store_local"
+path = "data"
+format = "csv"
 
 [connections.warehouse]
 kind = "duckdb"
@@ -27,7 +33,7 @@ path = "warehouse.duckdb"
 """
 
 _MODULE = '''\
-"""An example pipeline: five readings, merged by their id.
+"""An example pipeline: a file of readings, merged by their id.
 
 flow preview example      shows what a run would do
 flow run example          does it
@@ -41,32 +47,38 @@ from ematix_nb import ematix
 
 @ematix.pipeline(
     target="warehouse:main.readings",
-    source_connection="warehouse",
+    source_connection="lake",
     mode="merge",
     keys=("reading_id",),
     schedule="0 * * * *",
 )
 def example(conn):
-    return """
-        SELECT n AS reading_id, 'sensor ' || (n % 2) AS sensor, n * 1.5 AS value
-        FROM generate_series(1, 5) AS series(n)
-    """
+    return 'SELECT reading_id, sensor, taken_at, value FROM "readings.csv"'
 '''
+
+_DATA = """\
+reading_id,sensor,taken_at,value
+1,north,2026-01-05T08:00:00,3.5
+2,south,2026-01-05T08:00:00,4.0
+3,north,2026-01-05T09:00:00,3.75
+4,south,2026-01-05T09:00:00,4.25
+5,north,2026-01-05T10:00:00,4.5
+"""
 
 _CELLS = (
     (
         "markdown",
-        "# First pipeline\n\nA connection, a `SELECT`, a look at what it would change, a run.\n"
-        "`.ematix-flow.toml` in the folder above defines the connection `warehouse`.",
+        "# First pipeline\n\nA `SELECT`, a look at what it would change, a run. The file `.ematix-flow.toml`\n\
+in the folder above defines the connections `lake` and `warehouse`.",
     ),
     ("code", '%load_ext ematix_nb\nimport os\n\nos.chdir("..") if not os.path.exists(".ematix-flow.toml") else None'),
     (
         "code",
-        "%%flow pipeline first --from warehouse --to warehouse:main.first --mode merge --keys id\n"
-        "SELECT n AS id, n * n AS square\nFROM generate_series(1, 5) AS series(n)",
+        '%%flow pipeline sensors --from lake --to warehouse:main.sensors --mode merge --keys sensor\n\
+SELECT sensor, count(*) AS readings, max(value) AS highest\nFROM "readings.csv"\nGROUP BY sensor',
     ),
-    ("code", "%flow preview first"),
-    ("code", "%flow run first"),
+    ("code", "%flow preview sensors"),
+    ("code", "%flow run sensors"),
     ("code", "%flow runs"),
 )
 
@@ -80,6 +92,7 @@ def init(call: Call) -> TableResult:
     folder = Path(call.options["dir"])
     files = {
         ".ematix-flow.toml": _SETTINGS,
+        "data/readings.csv": _DATA,
         "pipelines/example.py": _MODULE,
         "notebooks/first.ipynb": notebook_text(),
     }
@@ -105,7 +118,7 @@ def init(call: Call) -> TableResult:
 
 def notebook_text() -> str:
     """The starter notebook as JSON, the same on every call."""
-    cells = []
+    cells: list[dict[str, Any]] = []
     for number, (kind, source) in enumerate(_CELLS, 1):
         cell = {"cell_type": kind, "id": f"cell-{number}", "metadata": {}, "source": source.splitlines(keepends=True)}
         cells.append(cell | ({"execution_count": None, "outputs": []} if kind == "code" else {}))

@@ -10,7 +10,7 @@ from ematix_nb.verbs.cells import show
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MAX_WIDTH = 60
+MAX_WIDTH = 100
 """Of one cell, in columns of the terminal."""
 _WIDE = ("W", "F")
 _INVISIBLE = ("Cc", "Cs")

@@ -53,6 +53,8 @@ def change(call: Call) -> TableResult:
 def reset(call: Call) -> TableResult:
     """Remove the watermark of every target of a pipeline."""
     spec = known_pipeline(call, call.options["name"])
+    if not spec.incremental:
+        raise UsageError(f"pipeline `{spec.name}` is not incremental, so it has no watermark")
     append = any(target.mode == "append" for target in spec.targets)
     more = ", and appends every row again" if append else ""
     call.agreed(f"The next run of {spec.name} reads everything{more}.")
