@@ -9,9 +9,8 @@ anything, so an export reads cells the same way as the notebook does.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ematix_nb.declare import registry, tables
 from ematix_nb.declare.address import (
@@ -22,8 +21,12 @@ from ematix_nb.declare.address import (
     suggested_name,
 )
 from ematix_nb.declare.pipelines import build_pipeline
-from ematix_nb.declare.spec import Column, PipelineSpec, TableSpec
 from ematix_nb.errors import ConfigError, DeclarationError, FlowError, UnknownNameError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ematix_nb.declare.spec import Column, PipelineSpec, TableSpec
 
 PREFIX = "%%flow "
 KINDS = {
@@ -430,14 +433,14 @@ def build_cell_pipeline(cell: Cell, *, origin: str = "") -> PipelineSpec:
             hint = did_you_mean(cell.options["table"], known) or f"declared tables: {', '.join(known) or 'none'}"
             raise UnknownNameError(f"no table `{cell.options['table']}` is declared", hint, "cell line 1")
         named = quoted_table(table)
-    sql = {} if "source_table" in cell.options else {"sql": cell.body}
+    sql = None if "source_table" in cell.options else cell.body
     try:
-        return build_pipeline(name=cell.name, origin=origin or None, **pipeline_keywords(cell, named), **sql)
+        return build_pipeline(name=cell.name, origin=origin or None, sql=sql, **pipeline_keywords(cell, named))
     except FlowError as error:
         raise type(error)(_in_cell_words(error.what), _in_cell_words(error.hint), error.where or "cell") from None
 
 
-_KEYWORDS = sorted({option.keyword: flag for flag, option in OPTIONS.items()}.items(), key=lambda item: -len(item[0]))
+_KEYWORDS = tuple((option.keyword, flag) for flag, option in OPTIONS.items())
 
 
 def _in_cell_words(text: str) -> str:
