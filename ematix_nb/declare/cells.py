@@ -358,10 +358,10 @@ def _value(flag: str, option: Option, text: str) -> Any:
         if not all(parts) or len(set(parts)) < len(parts):
             raise UsageError(f"`{flag}` is a list of different names, got `{text}`", f"{flag} a,b", "cell line 1")
         return parts
-    pairs = [tuple(side.strip() for side in part.split("=")) for part in parts]
-    if not all(len(pair) == 2 and all(pair) for pair in pairs) or len({pair[0] for pair in pairs}) < len(pairs):  # noqa: PLR2004
+    sides = [[side.strip() for side in part.split("=")] for part in parts]
+    if not all(len(pair) == 2 and all(pair) for pair in sides) or len({pair[0] for pair in sides}) < len(sides):  # noqa: PLR2004
         raise UsageError(f"`{flag}` is target=source,..., got `{text}`", where="cell line 1")
-    return dict(sorted(pairs))
+    return {pair[0]: pair[1] for pair in sorted(sides)}
 
 
 def _shown(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import itertools
 import json
 import keyword
 import re
@@ -15,7 +16,7 @@ from ematix_nb.declare import cells as flow
 from ematix_nb.declare.address import snake_case, suggested_name
 from ematix_nb.errors import FlowError, UsageError, did_you_mean
 from ematix_nb.export import flow_cells
-from ematix_nb.export.literals import INDENT, Group, docstring, layout
+from ematix_nb.export.literals import Group, docstring, layout
 from ematix_nb.export.python_cells import BUILTINS, NOTEBOOK_ONLY, Line
 from ematix_nb.export.units import Notebook, Unit, read_units
 
@@ -320,7 +321,7 @@ def _with_docstring(text: str, doc: str) -> str:
 def _texts_above(cells: list[NotebookCell]) -> dict[int, str]:
     """By number of a code cell: the text cell right above it."""
     found = {}
-    for above, cell in zip(cells, cells[1:], strict=False):
+    for above, cell in itertools.pairwise(cells):
         if above.kind == "markdown" and cell.kind == "code":
             lines = [re.sub(r"^#+\s*", "", line) for line in above.source.splitlines()]
             found[cell.number] = "\n".join(lines)

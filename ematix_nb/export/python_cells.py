@@ -194,16 +194,16 @@ class _Scan:
         position = 0
         self._continued = False
         while found := self._TOKEN.search(line, position):
-            token, position = found[0], found.end()
+            piece, position = found[0], found.end()
             if self._quote:
-                self._quote = "" if token == self._quote else self._quote
-            elif token == "#":
+                self._quote = "" if piece == self._quote else self._quote
+            elif piece == "#":
                 break
-            elif token[0] in "\"'":
-                self._quote = token
-            elif token in "([{":
+            elif piece[0] in "\"'":
+                self._quote = piece
+            elif piece in "([{":
                 self._depth += 1
-            elif token in ")]}":
+            elif piece in ")]}":
                 self._depth -= 1
         if len(self._quote) == 1:
             self._quote = ""
@@ -211,18 +211,76 @@ class _Scan:
 
 
 _SAFE_CALLS = frozenset(
-    "abs bool bytes dict enumerate float frozenset int len list max min range repr reversed round set sorted str sum "
-    "tuple zip".split()  # noqa: SIM905 - a list of words reads better as one text
+    [
+        "abs",
+        "bool",
+        "bytes",
+        "dict",
+        "enumerate",
+        "float",
+        "frozenset",
+        "int",
+        "len",
+        "list",
+        "max",
+        "min",
+        "range",
+        "repr",
+        "reversed",
+        "round",
+        "set",
+        "sorted",
+        "str",
+        "sum",
+        "tuple",
+        "zip",
+    ]
 )
 _SAFE_METHODS = frozenset(
-    "format join lower upper strip lstrip rstrip replace split splitlines title isoformat strftime "
-    "get keys values items copy".split()  # noqa: SIM905
+    [
+        "format",
+        "join",
+        "lower",
+        "upper",
+        "strip",
+        "lstrip",
+        "rstrip",
+        "replace",
+        "split",
+        "splitlines",
+        "title",
+        "isoformat",
+        "strftime",
+        "get",
+        "keys",
+        "values",
+        "items",
+        "copy",
+    ]
 )
 _ENVIRONMENT = ("os.environ.get", "os.getenv", "os.path.join")
-_VERBS = frozenset("run run_pipeline run_due sync preview dry_run validate export".split())  # noqa: SIM905
+_VERBS = frozenset(["run", "run_pipeline", "run_due", "sync", "preview", "dry_run", "validate", "export"])
 _SAFE_MODULES = frozenset(
-    "collections dataclasses datetime decimal enum fractions functools itertools math operator pathlib re string "
-    "textwrap typing uuid zoneinfo ematix_nb".split()  # noqa: SIM905
+    [
+        "collections",
+        "dataclasses",
+        "datetime",
+        "decimal",
+        "enum",
+        "fractions",
+        "functools",
+        "itertools",
+        "math",
+        "operator",
+        "pathlib",
+        "re",
+        "string",
+        "textwrap",
+        "typing",
+        "uuid",
+        "zoneinfo",
+        "ematix_nb",
+    ]
 )
 
 
