@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from ematix_nb.clock import SYSTEM_CLOCK, Clock
 from ematix_nb.events import SILENT, Listener
 from ematix_nb.load.cancel import CancelToken
+from ematix_nb.state.model import LEASE_SECONDS
 
 
 @dataclass
@@ -26,6 +27,8 @@ class RunContext:
     """Read everything, whatever the watermark says."""
     dry: bool = False
     """Execute and roll back."""
+    lease_seconds: float = LEASE_SECONDS
+    """How long the lease holds without a beat of the heart."""
 
     def __post_init__(self) -> None:
         self.started = self.clock.now()

@@ -352,7 +352,7 @@ def _value_columns(
             message = f"compare or update column `{name}` is not a loaded column besides the keys"
             raise DeclarationError(message, did_you_mean(name, others) or f"choose among: {', '.join(others)}")
     if target.mode == "merge":
-        update = target.update_columns or target.compare_columns and others or others
+        update = target.update_columns or (target.compare_columns and others) or others
         return tuple(update), target.compare_columns
     if target.mode == "scd2":
         compare = target.compare_columns or tuple(name for name in others if name != target.event_timestamp_column)

@@ -69,6 +69,10 @@ class OpenTarget:
         self.name = state_name(spec, self.ref)
         self.is_sql = self.session.capabilities.has_sql
         self.state: StateStore = SqlState(self.session) if self.is_sql else FileState(self.session, self.thing)
+        self.landing: TargetOutcome | None = None
+        """What the run is when its commit lands; set right before the commit is sent."""
+        self.committed = False
+        """Set by the commit: what happens after it cannot make the run a failed one."""
 
     @property
     def thing(self) -> str:
@@ -153,7 +157,7 @@ def run_target(spec: PipelineSpec, target: TargetSpec, context: RunContext) -> T
 def _leased_run(side: OpenTarget, source: OpenSource, plan: LoadPlan, context: RunContext) -> TargetOutcome:
     record = _record(side, plan, context)
     lease = side.state.acquire(
-        Claim(side.name, context.run_id, liveness.host_name(), liveness.process_token()), record
+        Claim(side.name, context.run_id, liveness.host_name(), liveness.process_token(), context.lease_seconds), record
     )
     try:
         failpoint("lock")
@@ -227,10 +231,7 @@ def _commit(
     failpoint("history_write")
     context.token.check()
     failpoint("before_commit")
-    loader.commit()
-    failpoint("commit")
-    failpoint("ack_source")
-    return TargetOutcome(
+    done = TargetOutcome(
         context.run_id,
         plan.target,
         "success",
@@ -241,6 +242,12 @@ def _commit(
         watermark_before=before,
         watermark_after=record.watermark_after,
     )
+    side.landing = done
+    loader.commit()
+    side.committed = True
+    failpoint("commit")
+    failpoint("ack_source")
+    return done
 
 
 def _next_watermark(plan: LoadPlan, loader: Any, stored: Watermark | None) -> Watermark | None:
@@ -302,11 +309,8 @@ def _failed(
     finished = context.clock.now()
     text = redact(str(exc) or type(exc).__name__)
     record = dataclasses.replace(record, status=status, error=text, finished_at=finished)
-    try:
-        side.state.close_failed(lease, record)
-    except FlowError:
-        # the connection may be gone; then the row is closed as abandoned by the next run
-        _close_elsewhere(side, lease, record)
+    if side.committed or _close(side, lease, record):
+        return _after_commit(side, exc)
     seconds = (finished - context.started).total_seconds()
     context.listener.on_event(
         RunFinished(run_id=context.run_id, pipeline=side.spec.name, status=status, seconds=seconds, error=text)
@@ -318,13 +322,26 @@ def _failed(
     return TargetOutcome(context.run_id, f"{side.connection.name}:{side.ref}", status, error=exc, seconds=seconds)
 
 
-def _close_elsewhere(side: OpenTarget, lease: Lease, record: RunRecord) -> None:
-    with contextlib.suppress(FlowError):
-        state, close = side.reopen_state()
-        try:
-            state.close_failed(lease, record)
-        finally:
-            close()
+def _close(side: OpenTarget, lease: Lease, record: RunRecord) -> bool:
+    """Close the history row; True when it turns out that the commit landed and only its answer was lost."""
+    try:
+        return side.state.close_failed(lease, record)
+    except FlowError:
+        # the connection may be gone: a new one; where that fails as well, the next run closes the row as abandoned
+        with contextlib.suppress(FlowError):
+            state, close = side.reopen_state()
+            try:
+                return state.close_failed(lease, record)
+            finally:
+                close()
+    return False
+
+
+def _after_commit(side: OpenTarget, exc: BaseException) -> TargetOutcome:
+    """The run is a success, whatever came after its commit; a request to stop goes on to the caller."""
+    if side.landing is None or not isinstance(exc, FlowError):
+        raise exc
+    return dataclasses.replace(side.landing, warnings=(*side.landing.warnings, f"after the commit: {exc.what}"))
 
 
 def _finished(context: RunContext, plan: LoadPlan, done: TargetOutcome) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.registry import open_session
+from ematix_nb.declare.functions import arity
 from ematix_nb.errors import DeclarationError
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def source_query(spec: PipelineSpec, source: Any, target: Any) -> Any:
         message = f"pipeline `{spec.name}` has no query"
         raise DeclarationError(message, "return a SELECT, or give source_table=")
     handles = [ConnectionHandle(source, lambda: open_reader(source)), ConnectionHandle(target, lambda: open_reader(target))]
-    wanted = len(inspect.signature(function).parameters)
+    wanted = arity(function)
     try:
         result = function(*handles[:wanted])
         if inspect.iscoroutine(result):

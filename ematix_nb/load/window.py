@@ -107,7 +107,7 @@ def parse(value: str, kind: DataType) -> Any:
         message = f"the stored watermark {value!r} is no {kind}"
         raise DataError(message, "run once with --full-refresh, or set it anew with `flow watermark`") from exc
     if kind.kind == "timestamptz":
-        return moment.replace(tzinfo=dt.timezone.utc) if moment.tzinfo is None else moment.astimezone(dt.timezone.utc)
+        return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
     return moment.replace(tzinfo=None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import sys
 import time
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,11 @@ from ematix_nb.errors import CancelledError, RunError, UsageError
 from .capabilities import CAPABILITIES
 from .catalogue import Catalogue
 from .config import APPLICATION_NAME, CONNECT_TIMEOUT_S, SESSION_SETTINGS, secured
+from .copy_out import CopyOut
 from .dialect import PostgresDialect
 from .errors import connect_error, missing_driver, translate
-from .passthrough import group_chunks, read_ahead
-from .reader import check_columns, parse_blocks, plan_read, read_blocks
+from .passthrough import CHUNK_BYTES, read_ahead
+from .reader import BLOCK_BYTES, check_columns, parse_blocks, plan_read
 from .types import data_type
 from .writer import write_batches
 
@@ -216,7 +218,7 @@ class PostgresSession:
 
         def batches() -> Generator[pa.RecordBatch, None, None]:
             with self._translated(query, plan.offset), self._copying_out(plan.statement) as copy:
-                yield from parse_blocks(plan, self._checked(read_blocks(copy, batch_rows)))
+                yield from parse_blocks(plan, copy.blocks(BLOCK_BYTES, batch_rows, self._check_interrupt))
 
         return self._streaming(batches())
 
@@ -226,7 +228,8 @@ class PostgresSession:
 
         def chunks() -> Generator[bytes, None, None]:
             with self._translated(query, len("COPY (\n")), self._copying_out(statement) as copy:
-                yield from read_ahead(self._checked(group_chunks(copy)), self._cancel)
+                chunks = copy.blocks(CHUNK_BYTES, sys.maxsize, self._check_interrupt)
+                yield from read_ahead((chunk for chunk, _ in chunks), self._cancel)
 
         return self._streaming(chunks())
 
@@ -324,26 +327,23 @@ class PostgresSession:
             stream.close()
 
     @contextlib.contextmanager
-    def _copying_out(self, statement: str) -> Iterator[Iterable[Any]]:
+    def _copying_out(self, statement: str) -> Iterator[CopyOut]:
         """Run COPY TO STDOUT; in a transaction behind a savepoint, so that leaving early does not fail it."""
         inside = self._in_transaction()
         if inside:
             self._connection.execute(f"SAVEPOINT {_READ_SAVEPOINT}".encode())
         try:
-            with self._connection.cursor() as cursor, cursor.copy(statement.encode()) as copy:
+            copy = CopyOut(self._connection, statement)
+            try:
                 yield copy
+            finally:
+                copy.finish(self._cancel)
         except BaseException:
             if inside and not self._interrupted and self._is_failed():
                 self._connection.execute(f"ROLLBACK TO SAVEPOINT {_READ_SAVEPOINT}".encode())
             raise
         if inside:
             self._connection.execute(f"RELEASE SAVEPOINT {_READ_SAVEPOINT}".encode())
-
-    def _checked(self, chunks: Iterable[Any]) -> Iterator[Any]:
-        for chunk in chunks:
-            if self._interrupted:
-                self._check_interrupt()
-            yield chunk
 
     def _check_interrupt(self) -> None:
         if self._interrupted:

@@ -8,27 +8,12 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
 CHUNK_BYTES = 256 * 1024
 CHUNKS_AHEAD = 4
 POLL_S = 0.05
 _END = object()
-
-
-def group_chunks(chunks: Iterable[Any], size: int = CHUNK_BYTES) -> Iterator[bytes]:
-    """Join the driver's chunks (one a row) to pieces of about ``size`` bytes."""
-    parts: list[bytes] = []
-    held = 0
-    for chunk in chunks:
-        part = bytes(chunk)
-        parts.append(part)
-        held += len(part)
-        if held >= size:
-            yield b"".join(parts)
-            parts, held = [], 0
-    if parts:
-        yield b"".join(parts)
 
 
 def read_ahead(chunks: Iterator[bytes], cancel: Callable[[], None]) -> Iterator[bytes]:

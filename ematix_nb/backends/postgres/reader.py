@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ematix_nb.declare.data_types import MAX_DECIMAL128, to_arrow
 from ematix_nb.errors import DataError, SqlError
@@ -14,7 +14,7 @@ from .decode import build_intervals, parse_text
 from .errors import shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
 
@@ -246,21 +246,6 @@ def _value_error(column: Column, row: int, value: str) -> DataError:
 
 def _plain(kind: DataType) -> str:
     return str(kind.logical) if kind.kind != "text" else str(kind)
-
-
-def read_blocks(chunks: Iterable[Any], batch_rows: int) -> Iterator[tuple[bytes, int]]:
-    """Join rows (the driver gives one at a time) to blocks of about 1 MiB and at most ``batch_rows`` rows."""
-    rows: list[bytes] = []
-    keep, size = rows.append, 0
-    for chunk in chunks:
-        keep(bytes(chunk))
-        size += len(chunk)
-        if size >= BLOCK_BYTES or len(rows) >= batch_rows:
-            yield b"".join(rows), len(rows)
-            rows.clear()
-            size = 0
-    if rows:
-        yield b"".join(rows), len(rows)
 
 
 def parse_blocks(plan: ReadPlan, blocks: Iterator[tuple[bytes, int]]) -> Iterator[pa.RecordBatch]:

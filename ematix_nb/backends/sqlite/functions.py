@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+from ematix_nb.sql import sqlite_functions as normalizer_functions
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -24,7 +26,11 @@ def double_text(value: float | None) -> str | None:
     return None if value is None else repr(float(value))
 
 
-FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {SHA256: (1, sha256), DOUBLE_TEXT: (1, double_text)}
+FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
+    SHA256: (1, sha256),
+    DOUBLE_TEXT: (1, double_text),
+    **normalizer_functions.FUNCTIONS,
+}
 """Name -> number of arguments (-1: any) and function; each gives the same result for the same arguments.
 
 What is added here is known to every session that is opened later.

@@ -1,0 +1,167 @@
+"""``make bench``: every case, sides in turn, three rounds; medians and ratios, as text and as ``benchmarks/results.json``.
+
+Needs ``psql`` and a PostgreSQL server in ``EMATIX_TEST_PG_URL`` on which databases may be created; dlt is measured
+when it is installed (``pip install 'dlt[postgres,sql_database,parquet]' psycopg2-binary``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from benchmarks.data import COLUMNS, make, make_changes
+from benchmarks.startup import startup
+
+CASES = ("pg_pg", "pg_parquet", "parquet_pg", "merge")
+TITLES = {
+    "pg_pg": "PostgreSQL to PostgreSQL, two databases",
+    "pg_parquet": "PostgreSQL to Parquet",
+    "parquet_pg": "Parquet to PostgreSQL",
+    "merge": "merge of 200,000 rows (half changed, half new)",
+}
+ROUNDS = 3
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--only", choices=(*CASES, "startup"), action="append")
+    parser.add_argument("--no-dlt", action="store_true")
+    arguments = parser.parse_args()
+    server = os.environ.get("EMATIX_TEST_PG_URL", "postgresql://postgres@127.0.0.1/postgres")
+    wanted = arguments.only or [*CASES, "startup"]
+    results: dict[str, Any] = {}
+    moves = [case for case in CASES if case in wanted]
+    if moves:
+        results.update(_moves(server, moves, arguments))
+    if "startup" in wanted:
+        results["startup"] = startup()
+    _show(results)
+    Path("benchmarks/results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def _moves(server: str, cases: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
+    mark = uuid.uuid4().hex[:8]
+    names = (f"bench_source_{mark}", f"bench_target_{mark}")
+    with psycopg.connect(server, autocommit=True) as admin, tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            admin.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]  # names are ours
+        try:
+            urls = [_database(server, name) for name in names]
+            environment = {
+                **os.environ,
+                "BENCH_SOURCE": urls[0],
+                "BENCH_TARGET": urls[1],
+                "BENCH_DIR": folder,
+                "HOME": folder,
+                "PYTHONWARNINGS": "ignore",
+            }
+            _prepare(urls, Path(folder), arguments.rows)
+            return {case: _case(case, urls, environment, arguments) for case in cases}
+        finally:
+            for name in names:
+                admin.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
+
+
+def _database(server: str, name: str) -> str:
+    from tests.support.postgres import with_database
+
+    return with_database(server, name)
+
+
+def _prepare(urls: list[str], folder: Path, rows: int) -> None:
+    (folder / "lake").mkdir()
+    with psycopg.connect(urls[0], autocommit=True) as source:
+        make(source, "customers", 1, rows)
+        make_changes(source, "changes", rows, rows // 10, rows // 10)
+        source.execute("VACUUM ANALYZE")
+        with (folder / "ready.copy").open("wb") as out, source.cursor() as cursor:
+            with cursor.copy(f"COPY (SELECT {COLUMNS} FROM customers) TO STDOUT (FORMAT binary)") as copy:  # type: ignore[arg-type]
+                for chunk in copy:
+                    out.write(chunk)
+    _write_parquet(urls[0], folder / "lake" / "ready.parquet")
+
+
+def _write_parquet(url: str, path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from ematix_nb import PostgresConnection
+    from ematix_nb.backends.registry import open_session
+    from ematix_nb.declare.data_types import to_arrow
+
+    session = open_session(PostgresConnection(name="bench", url=url), read_only=True)
+    query = f"SELECT {COLUMNS} FROM customers"
+    columns = session.describe(query)
+    schema = pa.schema([pa.field(column.name, to_arrow(column.type)) for column in columns])
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for batch in session.read(query, columns):
+            writer.write_batch(batch)
+    session.close()
+
+
+def _case(case: str, urls: list[str], environment: dict[str, str], arguments: argparse.Namespace) -> dict[str, Any]:
+    sides = ["limit", "ours"]
+    if not arguments.no_dlt and importlib.util.find_spec("dlt") is not None:
+        sides.append("dlt")
+    runs: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
+    for number in range(arguments.rounds):
+        for side in sides if number == 0 else [side for side in sides if side != "dlt"]:
+            _reset(case, urls, arguments.rows)
+            command = [sys.executable, "-m", "benchmarks.sides", case, side]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            if done.returncode:
+                print(f"{case} {side} failed: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
+                continue
+            runs[side].append(json.loads(done.stdout.strip().splitlines()[-1]))
+    return {side: _median(found) for side, found in runs.items() if found}
+
+
+def _reset(case: str, urls: list[str], rows: int) -> None:
+    with psycopg.connect(urls[1], autocommit=True) as target:
+        target.execute("DROP SCHEMA IF EXISTS ematix_flow CASCADE")
+        for name in ("copied", "loaded", "limit_copied", "limit_loaded", "customers_shape"):
+            target.execute(f"DROP TABLE IF EXISTS {name}")  # type: ignore[arg-type]
+        for name in ("limit_copied", "limit_loaded", "customers_shape"):
+            make(target, name, 1, 0)
+            target.execute(f"ALTER TABLE {name} DROP CONSTRAINT {name}_pkey")  # type: ignore[arg-type]
+        if case == "merge":
+            for name in ("merged", "limit_merged"):
+                make(target, name, 1, rows)
+            target.execute("DROP SCHEMA IF EXISTS dlt_merged CASCADE")
+            target.execute("VACUUM ANALYZE")
+        target.execute("CHECKPOINT")
+
+
+def _median(runs: list[dict[str, float]]) -> dict[str, float]:
+    return {name: statistics.median(run[name] for run in runs) for name in ("seconds", "cpu", "peak_mb")}
+
+
+def _show(results: dict[str, Any]) -> None:
+    for case in CASES:
+        if case not in results:
+            continue
+        print(TITLES[case])
+        limit = results[case].get("limit", {}).get("seconds")
+        for side, figures in results[case].items():
+            ratio = f"{figures['seconds'] / limit:5.2f} x limit" if limit else ""
+            print(f"  {side:6}{figures['seconds']:8.2f} s {figures['cpu']:8.2f} s CPU {figures['peak_mb']:7.0f} MB  {ratio}")
+    for name, figures in results.get("startup", {}).items():
+        print(f"{name:40}{figures['wall_ms']:8.0f} ms wall {figures['cpu_ms']:8.0f} ms CPU")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

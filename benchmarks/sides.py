@@ -1,0 +1,167 @@
+"""One measured side of one case, run in a process of its own: ``python -m benchmarks.sides CASE SIDE``.
+
+Prints one JSON line: seconds, CPU seconds, peak memory of the process (MB) and rows. Settings come from the
+environment: ``BENCH_SOURCE``, ``BENCH_TARGET`` (PostgreSQL URLs), ``BENCH_DIR`` (a folder), ``BENCH_ROWS``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.data import COLUMNS
+
+SOURCE = os.environ.get("BENCH_SOURCE", "")
+TARGET = os.environ.get("BENCH_TARGET", "")
+FOLDER = Path(os.environ.get("BENCH_DIR", "."))
+PARQUET = FOLDER / "lake" / "ready.parquet"
+COPY_FILE = FOLDER / "ready.copy"
+
+
+def _ours(target: str, source: str, sql: str, mode: str, **options: object) -> int:
+    from ematix_nb import ObjectStoreLocalConnection, PostgresConnection, ematix, register_connection
+
+    register_connection(PostgresConnection(name="source", url=SOURCE))
+    register_connection(PostgresConnection(name="target", url=TARGET))
+    register_connection(ObjectStoreLocalConnection(name="lake", path=str(FOLDER / "lake"), format="parquet"))
+
+    @ematix.pipeline(name="bench", target=target, source_connection=source, mode=mode, **options)
+    def bench() -> str:
+        return sql
+
+    return bench.sync().counts["rows_read"]
+
+
+def ours_pg_pg() -> int:
+    return _ours("target:public.copied", "source", f"SELECT {COLUMNS} FROM customers", "append")
+
+
+def ours_pg_parquet() -> int:
+    return _ours("lake:out_ours", "source", f"SELECT {COLUMNS} FROM customers", "truncate")
+
+
+def ours_parquet_pg() -> int:
+    return _ours("target:public.loaded", "lake", f'SELECT {COLUMNS} FROM "ready.parquet"', "append")
+
+
+def ours_merge() -> int:
+    return _ours("target:public.merged", "source", f"SELECT {COLUMNS} FROM changes", "merge", keys=("customer_id",))
+
+
+def _pipe(query: str, into: str) -> None:
+    out = subprocess.Popen(["psql", "-qd", SOURCE, "-c", f"COPY ({query}) TO STDOUT (FORMAT binary)"], stdout=subprocess.PIPE)
+    subprocess.run(["psql", "-qd", TARGET, "-c", f"COPY {into} FROM STDIN (FORMAT binary)"], stdin=out.stdout, check=True)
+    if out.wait():
+        raise SystemExit(out.returncode)
+
+
+def limit_pg_pg() -> int:
+    _pipe(f"SELECT {COLUMNS} FROM customers", "limit_copied")
+    return 0
+
+
+def limit_pg_parquet() -> int:
+    """The rows of a ready Arrow file, written as Parquet, plus the bare COPY that has to deliver them."""
+    import pyarrow.parquet as pq
+
+    with (FOLDER / "out.copy").open("wb") as out:
+        query = f"COPY (SELECT {COLUMNS} FROM customers) TO STDOUT (FORMAT binary)"
+        subprocess.run(["psql", "-qd", SOURCE, "-c", query], stdout=out, check=True)
+    source = pq.ParquetFile(PARQUET)
+    with pq.ParquetWriter(FOLDER / "out.parquet", source.schema_arrow, compression="zstd") as writer:
+        for batch in source.iter_batches():
+            writer.write_batch(batch)
+    return source.metadata.num_rows
+
+
+def limit_parquet_pg() -> int:
+    with COPY_FILE.open("rb") as ready:
+        subprocess.run(["psql", "-qd", TARGET, "-c", "COPY limit_loaded FROM STDIN (FORMAT binary)"], stdin=ready, check=True)
+    return 0
+
+
+def limit_merge() -> int:
+    """Temp table and upsert, written by hand; the rows come through a pipe."""
+    names = COLUMNS.split(", ")
+    sets = ", ".join(f"{name} = excluded.{name}" for name in names[1:])
+    differs = " OR ".join(f"t.{name} IS DISTINCT FROM excluded.{name}" for name in names[1:])
+    script = (
+        "BEGIN;\nCREATE TEMP TABLE stage (LIKE customers_shape) ON COMMIT DROP;\n"
+        f"\\copy stage FROM PROGRAM 'psql -qd \"{SOURCE}\" -c \"COPY (SELECT {COLUMNS} FROM changes) TO STDOUT (FORMAT binary)\"' WITH (FORMAT binary)\n"
+        f"INSERT INTO limit_merged AS t SELECT {COLUMNS} FROM stage ON CONFLICT (customer_id) DO UPDATE SET {sets} WHERE {differs};\n"
+        "COMMIT;\n"
+    )
+    subprocess.run(["psql", "-qd", TARGET, "-v", "ON_ERROR_STOP=1"], input=script.encode(), check=True)
+    return 0
+
+
+def _dlt(destination: object, dataset: str, query_table: str, disposition: str) -> int:
+    import dlt
+    from dlt.sources.sql_database import sql_table
+
+    os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
+    table = sql_table(SOURCE.replace("postgresql://", "postgresql+psycopg2://"), table=query_table, backend="pyarrow")
+    if disposition == "merge":
+        table.apply_hints(primary_key="customer_id", write_disposition="merge")
+    pipeline = dlt.pipeline(f"bench_{dataset}", destination=destination, dataset_name=dataset, pipelines_dir=str(FOLDER / "dlt"))
+    pipeline.run(table, write_disposition=disposition, table_name="t")
+    return 0
+
+
+def dlt_pg_pg() -> int:
+    import dlt
+
+    return _dlt(dlt.destinations.postgres(TARGET), "dlt_copied", "customers", "append")
+
+
+def dlt_pg_parquet() -> int:
+    import dlt
+
+    os.environ["DESTINATION__FILESYSTEM__BUCKET_URL"] = (FOLDER / "dlt_out").as_uri()
+    return _dlt(dlt.destinations.filesystem(), "dlt_files", "customers", "append")
+
+
+def dlt_parquet_pg() -> int:
+    import dlt
+    import pyarrow.parquet as pq
+
+    os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
+    pipeline = dlt.pipeline("bench_load", destination=dlt.destinations.postgres(TARGET), dataset_name="dlt_loaded", pipelines_dir=str(FOLDER / "dlt"))
+    batches = pq.ParquetFile(PARQUET).iter_batches(100_000)
+    import pyarrow as pa
+
+    pipeline.run((pa.Table.from_batches([batch]) for batch in batches), table_name="t", write_disposition="append")
+    return 0
+
+
+def dlt_merge() -> int:
+    import dlt
+
+    return _dlt(dlt.destinations.postgres(TARGET), "dlt_merged", "changes", "merge")
+
+
+SIDES: dict[tuple[str, str], Callable[[], int]] = {
+    (case, side): globals()[f"{side}_{case}"]
+    for case in ("pg_pg", "pg_parquet", "parquet_pg", "merge")
+    for side in ("ours", "limit", "dlt")
+}
+
+
+def main() -> None:
+    function = SIDES[sys.argv[1], sys.argv[2]]
+    start = time.perf_counter()
+    rows = function()
+    seconds = time.perf_counter() - start
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "peak_mb": own.ru_maxrss / 1024, "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()
