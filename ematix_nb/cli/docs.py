@@ -21,8 +21,8 @@ _HEAD = """\
 to the standard output, progress and errors to the standard error. `--format json` prints one JSON document.
 
 Pipelines are found in the modules that `--module` names: a dotted name (`pipelines.orders`), a file
-(`pipelines/orders.py`) or a folder. The working directory can be imported from. Without `--module`, the list `modules` of
-`.ematix-flow.toml` counts. In a notebook the names are those that its cells declared.
+(`pipelines/orders.py`) or a folder. The working directory can be imported from. Without `--module`, the list `modules`
+of `.ematix-flow.toml` counts. In a notebook the names are those that its cells declared.
 """
 
 _CODES = (
