@@ -30,10 +30,10 @@ def uninstall() -> None:
 
 
 def render(error: FlowError) -> list[str]:
-    """The lines shown in place of a traceback; no secrets, no control characters.
+    r"""The lines shown in place of a traceback; no secrets, no control characters.
 
     Example:
-        >>> print("\\n".join(render(FlowError("no pipeline `ordres`", hint="did you mean `orders`?"))))
+        >>> print("\n".join(render(FlowError("no pipeline `ordres`", hint="did you mean `orders`?"))))
         FlowError: FLOW-000 no pipeline `ordres`
         hint: did you mean `orders`?
         (%flow debug shows the traceback)

@@ -12,6 +12,20 @@ from .flow import FlowMagics
 from .recording import Recording
 
 
+def with_body(lines: list[str]) -> list[str]:
+    r"""Give a `%%flow` cell of one line an empty body; IPython refuses cells without one.
+
+    Example:
+        >>> with_body(["%%flow pipeline x --to wh:x --source-table y"])
+        ['%%flow pipeline x --to wh:x --source-table y\n', '\n']
+        >>> with_body(["1 + 1"])
+        ['1 + 1']
+    """
+    if len(lines) == 1 and lines[0].startswith("%%flow "):
+        return [lines[0].rstrip("\n") + "\n", "\n"]
+    return lines
+
+
 class Extension:
     """What one shell was given.
 
@@ -29,6 +43,7 @@ class Extension:
         completer = getattr(shell, "Completer", None)
         if completer is not None:
             completer.custom_matchers.append(self._matcher)
+        shell.input_transformers_cleanup.append(with_body)
         self.recording = Recording(shell)
         errors.install()
         widgets.register()
@@ -46,6 +61,7 @@ class Extension:
             completer.custom_matchers.remove(self._matcher)
         if self.magics in self.shell.configurables:
             self.shell.configurables.remove(self.magics)
+        self.shell.input_transformers_cleanup.remove(with_body)
         self.recording.remove()
         errors.uninstall()
         widgets.unregister()

@@ -31,25 +31,25 @@ _RUNS = ("run", "dry-run", "run-due")
 
 
 @magics_class
-class FlowMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's decorators carry no types
+class FlowMagics(Magics, Configurable):
     """`%flow VERB ...` gives the result of a verb; `%%flow connection|table|pipeline` declares."""
 
-    widgets = Enum(
-        ("auto", "on", "off"), "auto", help="live views: where a front end is there, always, or never"
-    ).tag(config=True)
+    widgets = Enum(("auto", "on", "off"), "auto", help="live views: where a front end is there, always, or never").tag(
+        config=True
+    )
 
     def __init__(self, shell: Any, **settings: Any) -> None:
         super().__init__(shell=shell, **settings)
         self.runs = RunManager()
         self._own: dict[str, Callable[[list[str]], Any]] = {"debug": self._debug, "cancel": self._cancel}
-        frontend.set_mode(self.widgets)
+        frontend.set_mode(frontend.mode_named(self.widgets))
 
     @observe("widgets")
     def _widgets_changed(self, change: dict[str, Any]) -> None:
-        frontend.set_mode(change["new"])
+        frontend.set_mode(frontend.mode_named(change["new"]))
 
-    @line_cell_magic("flow")  # type: ignore[untyped-decorator]
-    @no_var_expand  # type: ignore[untyped-decorator]
+    @line_cell_magic("flow")  # type: ignore[arg-type]  # IPython declares it for no function at all
+    @no_var_expand
     def flow(self, line: str, cell: str | None = None) -> Any:
         """Preview, run and export data pipelines; `%flow` alone lists the verbs."""
         if cell is not None:
@@ -88,7 +88,7 @@ class FlowMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's decor
         return result.to_dict() if parsed.format == "json" else result
 
     def _background(self, parsed: Parsed) -> Any:
-        names = parsed.options.get("names") or ()
+        names: tuple[str, ...] = tuple(parsed.options.get("names") or ())
         if len(names) != 1:
             what = f"--bg runs one pipeline, got {len(names)}"
             raise UsageError(what, hint=f"usage: {PROG} run NAME --bg")

@@ -127,7 +127,9 @@ class RunHandle:
         if self._done.is_set():
             body = self._result.to_html() if self._result is not None else ""
             return body or framed(f"<p>{escape(self.text(), 800)}</p>")
-        return framed(f"<p><b>{escape(self.name)}</b> {self.status}<br><small>{escape(self._progress.text())}</small></p>")
+        return framed(
+            f"<p><b>{escape(self.name)}</b> {self.status}<br><small>{escape(self._progress.text())}</small></p>"
+        )
 
     def _bundle(self) -> dict[str, Any]:
         bundle: dict[str, Any] = {"text/plain": self.text(), "text/html": self._html_text()}

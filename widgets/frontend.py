@@ -16,13 +16,18 @@ def set_mode(mode: Mode) -> None:
     _mode = mode
 
 
+def mode_named(name: str) -> Mode:
+    """The mode of that name; anything unknown is ``auto``."""
+    return "on" if name == "on" else "off" if name == "off" else "auto"
+
+
 def current_shell() -> Any:
     """The running IPython shell; None in plain Python, without importing IPython there."""
     if "IPython" not in sys.modules:
         return None
     from IPython.core.getipython import get_ipython
 
-    return get_ipython()  # type: ignore[no-untyped-call]  # IPython ships no type for it
+    return get_ipython()
 
 
 def has_front_end() -> bool:

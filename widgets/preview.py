@@ -57,30 +57,38 @@ class PreviewView:
     def _connect(self) -> None:
         self.back.on_click(lambda _: self.show(self.page - 1))
         self.forward.on_click(lambda _: self.show(self.page + 1))
-        self.number.observe(lambda change: self.show(int(change["new"])), names="value")
+        self.number.observe(lambda change: self._go(int(change["new"])), names="value")
         self.size.observe(lambda _: self.show(1), names="value")
         self.tabs.observe(lambda change: self.open(change["new"]), names="selected_index")
 
+    def _go(self, page: int) -> None:
+        """Follow the number field, unless it only says which page is shown already."""
+        if page != self.page:
+            self.show(page)
+
     def show(self, page: int) -> None:
-        """Show another page; past the end the present one stays, and a message says so."""
-        if page < 1 or (page == self.page and self.rows.value and page != 1):
+        """Show a page, from 1; past the end the present one stays, and a message says so."""
+        if page < 1:
             return
         size = int(self.size.value)
         try:
             rows, more = self._read((page - 1) * size, size)
         except FlowError as error:
             self._say(redact(error))
+            self.number.value = self.page
             return
         if page > 1 and not rows.num_rows:
             self._say(f"there is no page {page}")
-            self._settle(more=False)
+            self.number.value = self.page
             return
         self.page = page
         first = (page - 1) * size
         title = f"rows {first + 1:,} to {first + rows.num_rows:,}" if rows.num_rows else "no rows"
         self.rows.value = parts.framed(parts.rows_html(self.result, rows, title))
         self.message.value = ""
-        self._settle(more=more)
+        self.back.disabled = page == 1
+        self.forward.disabled = not more
+        self.number.value = page
 
     def _read(self, offset: int, size: int) -> tuple[Any, bool]:
         """A page of rows, and whether there are more behind it."""
@@ -88,12 +96,6 @@ class PreviewView:
         inside = offset + size < sample.num_rows or self.result.complete or self.result.pages is None
         rows = sample.slice(offset, size + 1) if inside else self.result.pages(offset, size + 1)
         return rows.slice(0, size), rows.num_rows > size
-
-    def _settle(self, *, more: bool) -> None:
-        self.back.disabled = self.page == 1
-        self.forward.disabled = not more
-        if self.number.value != self.page:
-            self.number.value = self.page
 
     def _say(self, text: str) -> None:
         self.message.value = parts.framed(f'<p class="ef-warn">{parts.escape(text)}</p>')

@@ -12,8 +12,10 @@ from ematix_nb.verbs.cells import show
 from ematix_nb.verbs.html import STYLE
 from ematix_nb.verbs.preview_text import (
     cell_rows,
+    changed_rows,
     column_table,
     diff_parts,
+    is_number,
     remarks,
     rows_title,
     target_facts,
@@ -37,7 +39,7 @@ _STYLE = (
     ".ematix-flow .ef-scroll th,.ematix-flow .ef-scroll td{white-space:pre}"
     ".ematix-flow small{color:var(--ef-dim);font-weight:400}.ematix-flow .ef-right{text-align:right}"
     ".ematix-flow .ef-good{color:var(--ef-good)}.ematix-flow .ef-bad{color:var(--ef-bad)}"
-    ".ematix-flow .ef-warn{color:var(--ef-warn)}.ematix-flow .ef-null{background:var(--ef-head)}"
+    ".ematix-flow .ef-warn{color:var(--ef-warn)}.ematix-flow .ef-null{color:var(--ef-dim)}"
     ".ematix-flow svg{color:var(--ef-bar);display:block}.ematix-flow summary{cursor:pointer;font-weight:600}"
     ".ematix-flow p{margin:2px 0}.ematix-flow del{color:var(--ef-bad)}"
     ".ematix-flow ins{color:var(--ef-good);text-decoration:none}"
@@ -93,7 +95,9 @@ def heading(result: PreviewResult) -> str:
 
 def facts_html(target: TargetPreview) -> str:
     """Mode, keys, route, watermark, schema changes and rows of one target."""
-    rows = "".join(f"<tr><td><small>{escape(name)}</small></td><td>{escape(text)}</td></tr>" for name, text in target_facts(target))
+    rows = "".join(
+        f"<tr><td><small>{escape(name)}</small></td><td>{escape(text)}</td></tr>" for name, text in target_facts(target)
+    )
     return f"<table>{rows}</table>"
 
 
@@ -101,7 +105,9 @@ def remarks_html(result: PreviewResult) -> str:
     """Warnings and notes."""
     classes = {"warning": "ef-warn", "note": ""}
     return "".join(
-        f'<p class="{classes[word]}">{word}: {escape(message)}</p>' for word, messages in remarks(result) for message in messages
+        f'<p class="{classes[word]}">{word}: {escape(message)}</p>'
+        for word, messages in remarks(result)
+        for message in messages
     )
 
 
@@ -109,7 +115,7 @@ def rows_html(result: PreviewResult, rows: Any, title: str, *, width: int = 80, 
     """Rows of the source (an Arrow table) under their names, types, null counts and histograms."""
     shown = rows.select(list(range(min(columns, rows.num_columns))))
     profile = {str(entry["name"]): entry for entry in result.profile}
-    right = [_is_number(field.type) for field in shown.schema]
+    right = [is_number(field.type) for field in shown.schema]
     heads = "".join(_head(field, profile.get(field.name, {}), width) for field in shown.schema)
     nulls = [[value is None for value in column.to_pylist()] for column in shown.columns]
     body = "".join(
@@ -133,10 +139,6 @@ def _cell(text: str, is_null: bool, is_number: bool) -> str:  # noqa: FBT001 - t
     classes = " ".join(name for name, on in (("ef-null", is_null), ("ef-right", is_number)) if on)
     attribute = f' class="{classes}"' if classes else ""
     return f"<td{attribute}><bdi>{html.escape(text)}</bdi></td>"
-
-
-def _is_number(kind: Any) -> bool:
-    return str(kind).startswith(("int", "uint", "float", "double", "halffloat", "decimal"))
 
 
 def histogram(bars: Sequence[Any]) -> str:
@@ -170,7 +172,8 @@ def columns_html(result: PreviewResult, *, width: int = 60, most: int = 200) -> 
     sources = [column.source for column in plan.columns] if plan else list(result.sample.schema.names)
     verdicts = [column.verdict.value for column in plan.columns] if plan else [""] * len(sources)
     body = "".join(
-        f"<tr>{_column_cells(row, verdicts[y])}<td>{bars.get(sources[y], '')}</td></tr>" for y, row in enumerate(rows[:most])
+        f"<tr>{_column_cells(row, verdicts[y])}<td>{bars.get(sources[y], '')}</td></tr>"
+        for y, row in enumerate(rows[:most])
     )
     heads = "".join(f"<th>{escape(name)}</th>" for name in (*head, ""))
     more = f"<p><small>{len(rows) - most:,} more columns</small></p>" if len(rows) > most else ""
@@ -204,9 +207,11 @@ def diff_html(target: TargetPreview, *, most: int = HTML_ROWS, width: int = 40) 
     """The rows that would change, old and new values side by side; nothing when there are none."""
     if not target.diff:
         return ""
-    rows = "".join(_diff_row(change, width) for change in target.diff[:most])
+    changes = changed_rows(target)
+    rows = "".join(_diff_row(change, width) for change in changes[:most])
     note = f"<p><small>{escape(target.diff_note)}</small></p>" if target.diff_note else ""
-    more = f"<p><small>{len(target.diff) - most:,} more</small></p>" if len(target.diff) > most else ""
+    more = f"<p><small>{len(changes) - most:,} more</small></p>" if len(changes) > most else ""
+    more = more if changes else "<p><small>no row would change</small></p>"
     body = f'{note}<div class="ef-scroll"><table><tbody>{rows}</tbody></table></div>{more}'
     return section(f"Changes in {target.plan.target}", body, is_open=True)
 
@@ -215,7 +220,8 @@ def _diff_row(change: Mapping[str, Any], width: int) -> str:
     mark, key, parts = diff_parts(change, width=width)
     cells = "<br>".join(_diff_words(*part) for part in parts)
     tone = _MARK_CLASSES.get(mark, "")
-    return f'<tr><td class="{tone}">{mark} {escape(change["change"], 20)}</td><td>{html.escape(key)}</td><td>{cells}</td></tr>'
+    first = f'<td class="{tone}">{mark} {escape(change["change"], 20)}</td>'
+    return f"<tr>{first}<td>{html.escape(key)}</td><td>{cells}</td></tr>"
 
 
 def _diff_words(name: str, old: str | None, new: str | None) -> str:

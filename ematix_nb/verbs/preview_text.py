@@ -19,6 +19,7 @@ TEXT_ROWS = 20
 TEXT_DIFF = 20
 _CELL = 32
 _VALUE = 24
+NULL = "NULL"
 MARKS = {"insert": "+", "update": "~", "close": "-", "delete": "-", "same": "="}
 """What stands before a row of the diff."""
 
@@ -35,7 +36,7 @@ def preview_text(result: PreviewResult) -> str:
     for target in result.targets:
         lines += _target_lines(target)
     lines += ["", "columns", _indent(table(*column_table(result)))]
-    lines += ["", rows_title(result, TEXT_ROWS), _indent(table(*row_table(result, TEXT_ROWS)))]
+    lines += ["", rows_title(result, TEXT_ROWS), _indent(_rows_text(result))]
     for target in result.targets:
         lines += _diff_lines(target)
     for word, messages in remarks(result):
@@ -89,34 +90,34 @@ def expected_words(expected: Mapping[str, Any]) -> str:
         'nothing would change'
     """
     counts = [(name, rows) for name, rows in expected.items() if name != "sampled"]
-    words = ", ".join(f"{rows:,} {name.removeprefix('rows_')}" for name, rows in counts if rows) or "nothing would change"
+    words = (
+        ", ".join(f"{rows:,} {name.removeprefix('rows_')}" for name, rows in counts if rows) or "nothing would change"
+    )
     return f"{words} (counted on the sample alone)" if expected.get("sampled") else words
 
 
 def column_table(result: PreviewResult, *, width: int = _CELL) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Headers and rows of the column overview: types, verdicts, and the profile of the sample."""
     profile = {str(entry["name"]): entry for entry in result.profile}
-    plan = result.targets[0].plan if result.targets else None
-    if plan is None:
-        head: tuple[str, ...] = ("column", "type")
-        named = [(field.name, (field.name, str(field.type))) for field in result.sample.schema]
-    else:
-        head = ("column", "source type", "target type", "verdict")
-        named = [
-            (
-                column.source,
-                (
-                    column.name if column.name == column.source or not column.source else f"{column.name} <- {column.source}",
-                    str(column.source_type) if column.source_type else "",
-                    str(column.target_type),
-                    f"{column.verdict.value}: {column.reason}" if column.reason else column.verdict.value,
-                ),
-            )
-            for column in plan.columns
-        ]
-    return (*head, "nulls", "distinct", "min", "max"), [
-        (*(show(word, 2 * width) for word in words), *_profile_words(profile.get(source, {}), width)) for source, words in named
-    ]
+    rows = []
+    for source, words in _named_columns(result):
+        rows.append((*(show(word, 2 * width) for word in words), *_profile_words(profile.get(source, {}), width)))
+    head = ("column", "source type", "target type", "verdict") if result.targets else ("column", "type")
+    return (*head, "nulls", "distinct", "min", "max"), rows
+
+
+def _named_columns(result: PreviewResult) -> list[tuple[str, tuple[str, ...]]]:
+    """Source column and what is known of each column; the engine's own columns have no source."""
+    if not result.targets:
+        return [(field.name, (field.name, str(field.type))) for field in result.sample.schema]
+    found: list[tuple[str, tuple[str, ...]]] = []
+    for column in result.targets[0].plan.columns:
+        renamed = column.source and column.name != column.source
+        name = f"{column.name} <- {column.source}" if renamed else column.name
+        verdict = f"{column.verdict.value}: {column.reason}" if column.reason else column.verdict.value
+        given = str(column.source_type) if column.source_type else ""
+        found.append((column.source, (name, given, str(column.target_type), verdict)))
+    return found
 
 
 def _profile_words(entry: Mapping[str, Any], width: int) -> tuple[str, ...]:
@@ -135,15 +136,35 @@ def rows_title(result: PreviewResult, most: int) -> str:
     return f"rows: {shown:,} ({whole})"
 
 
-def row_table(result: PreviewResult, most: int, *, width: int = _CELL) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Headers and the first rows of the sample, as cell texts."""
-    names = tuple(show(name, width) for name in result.sample.schema.names)
-    return names, cell_rows(result.sample.slice(0, most), width)
+def _rows_text(result: PreviewResult) -> str:
+    """The first rows of the sample; numbers to the right."""
+    sample = result.sample.slice(0, TEXT_ROWS)
+    columns = list(zip(*cell_rows(sample, _CELL), strict=True))
+    for index, field in enumerate(sample.schema):
+        if columns and is_number(field.type):
+            wide = max(map(len, columns[index]))
+            columns[index] = tuple(text.rjust(wide) for text in columns[index])
+    return table([show(name, _CELL) for name in sample.schema.names], list(zip(*columns, strict=True)))
+
+
+def is_number(kind: Any) -> bool:
+    """Whether an Arrow type is one of numbers, which stand to the right."""
+    return str(kind).startswith(("int", "uint", "float", "double", "halffloat", "decimal"))
+
+
+def cell(value: Any, width: int) -> str:
+    """A value as the text of a cell; NULL and the empty text can be told apart.
+
+    Example:
+        >>> cell(None, 10), cell("", 10), cell(1.5, 10)
+        ('NULL', '', '1.5')
+    """
+    return NULL if value is None else show(value, width)
 
 
 def cell_rows(rows: Any, width: int) -> list[tuple[str, ...]]:
     """The rows of an Arrow table as cell texts; works with two columns of one name."""
-    columns = [[show(value, width) for value in _values(column)] for column in rows.columns]
+    columns = [[cell(value, width) for value in _values(column)] for column in rows.columns]
     return list(zip(*columns, strict=True))
 
 
@@ -155,31 +176,43 @@ def _values(column: Any) -> list[Any]:
     return values
 
 
-def diff_parts(change: Mapping[str, Any], *, width: int = _VALUE) -> tuple[str, str, list[tuple[str, str | None, str | None]]]:
+def diff_parts(
+    change: Mapping[str, Any], *, width: int = _VALUE
+) -> tuple[str, str, list[tuple[str, str | None, str | None]]]:
     """One changed row as (mark, key words, [(column, before, after)]); for an update only the columns that differ."""
     before, after = change.get("before") or {}, change.get("after") or {}
     key = change.get("key") or {}
-    words = ", ".join(f"{show(name, width)}={show(value, width)}" for name, value in key.items())
+    words = ", ".join(f"{show(name, width)}={cell(value, width)}" for name, value in key.items())
     parts = []
     for name in dict.fromkeys((*before, *after)):
         if name in key or (change["change"] == "update" and before.get(name) == after.get(name)):
             continue
-        old, new = (show(side[name], width) if name in side else None for side in (before, after))
+        old, new = (cell(side[name], width) if name in side else None for side in (before, after))
         parts.append((show(name, width), old, new))
     return MARKS.get(str(change["change"]), "?"), words, parts
+
+
+def changed_rows(target: TargetPreview) -> list[dict[str, Any]]:
+    """The rows of the diff that differ; those that stay the same are only counted."""
+    return [change for change in target.diff if change["change"] != "same"]
 
 
 def _diff_lines(target: TargetPreview) -> list[str]:
     if not target.diff:
         return []
-    lines = ["", f"changes in {show(target.plan.target, 160)}" + (f" ({target.diff_note})" if target.diff_note else "")]
-    for change in target.diff[:TEXT_DIFF]:
+    lines = [
+        "",
+        f"changes in {show(target.plan.target, 160)}"
+        + (f" ({show(target.diff_note, 200)})" if target.diff_note else ""),
+    ]
+    changes = changed_rows(target)
+    for change in changes[:TEXT_DIFF]:
         mark, key, parts = diff_parts(change)
         words = [_diff_words(mark, *part) for part in parts]
         lines.append(f"  {mark} {': '.join(text for text in (key, ', '.join(words)) if text)}")
-    if len(target.diff) > TEXT_DIFF:
-        lines.append(f"  ... {len(target.diff) - TEXT_DIFF:,} more")
-    return lines
+    if len(changes) > TEXT_DIFF:
+        lines.append(f"  ... {len(changes) - TEXT_DIFF:,} more")
+    return lines if changes else [*lines, "  no row would change"]
 
 
 def _diff_words(mark: str, name: str, old: str | None, new: str | None) -> str:

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from ematix_nb.errors import CancelledError, LockedError, RunError, UsageError
+from ematix_nb.events import BatchRead, PhaseStarted, RunFinished, RunStarted
+from ematix_nb.magics.progress import Progress
+
+GATED = """
+import pyarrow
+from ematix_nb import ematix
+
+@ematix.pipeline(target="tgt:gated", source_connection="src")
+def gated(conn):
+    entered.set()
+    gate.wait(20)
+    return pyarrow.table({"id": [1, 2, 3]})
+"""
+
+
+@pytest.fixture
+def gate(notebook: Any) -> threading.Event:
+    """Opens the way for the pipeline `gated`, whose function waits for it."""
+    event = threading.Event()
+    notebook.shell.user_ns["gate"] = event
+    notebook.shell.user_ns["entered"] = threading.Event()
+    notebook.cell(GATED)
+    return event
+
+
+def test_a_background_run_leaves_the_notebook_free(notebook: Any, gate: threading.Event):
+    _, shown = notebook.run("r = %flow run gated --bg")
+    assert "gated: running in the background" in shown
+    handle = notebook.shell.user_ns["r"]
+    assert handle.status == "running"
+    with pytest.raises(UsageError, match="`gated` is still running"):
+        _ = handle.result
+    with pytest.raises(RunError, match="still running after 0 s"):
+        handle.wait(timeout=0)
+    gate.set()
+    assert handle.wait(timeout=20).rows_inserted == 3
+    assert handle.status == "success"
+    assert "gated -> tgt:gated: success" in repr(handle)
+
+
+def test_the_cell_again_shows_the_live_run_and_starts_no_second(notebook: Any, gate: threading.Event):
+    first = notebook.cell("%flow run gated --bg")
+    assert notebook.cell("%flow run gated --bg") is first
+    result, _ = notebook.run("%flow run gated")
+    assert isinstance(result.error_in_exec, LockedError)
+    gate.set()
+    first.wait(timeout=20)
+    again = notebook.cell("%flow run gated --bg")
+    assert again is not first
+    again.wait(timeout=20)
+
+
+def test_cancel_stops_it_and_writes_nothing(notebook: Any, gate: threading.Event):
+    handle = notebook.cell("%flow run gated --bg")
+    assert notebook.shell.user_ns["entered"].wait(20)
+    assert notebook.cell("%flow cancel gated") is handle
+    assert handle.status == "cancelling"
+    gate.set()
+    with pytest.raises(CancelledError, match="nothing was written"):
+        handle.wait(timeout=20).raise_for_status()
+    assert handle.status == "cancelled"
+
+
+def test_a_run_that_cannot_start_keeps_its_error(notebook: Any):
+    notebook.cell("%%flow pipeline lost --from nowhere --to tgt:lost\nSELECT 1 AS id\n")
+    handle = notebook.cell("%flow run lost --bg")
+    with pytest.raises(UsageError, match="nowhere"):
+        handle.wait(timeout=20)
+    assert handle.status == "failed"
+    assert "nowhere" in repr(handle)
+
+
+def test_progress_is_shown_four_times_a_second_at_most():
+    now = [0.0]
+    shown: list[str] = []
+    progress = Progress(lambda state: shown.append(state.text()), clock=lambda: now[0])
+    ids = {"run_id": "1", "pipeline": "orders"}
+    progress.on_event(RunStarted(**ids, target="wh:orders", mode="append"))
+    progress.on_event(PhaseStarted(**ids, phase="read"))
+    for step in range(1, 101):
+        now[0] = step / 100
+        progress.on_event(BatchRead(**ids, rows=1000 * step, bytes=10_000 * step))
+    progress.on_event(RunFinished(**ids, status="success"))
+    assert shown == [
+        "orders -> wh:orders: running: 0 rows read in 0.0 s",
+        "orders -> wh:orders: running, read: 25,000 rows read, 0.2 MB in 0.2 s (100,000 rows/s)",
+        "orders -> wh:orders: running, read: 50,000 rows read, 0.5 MB in 0.5 s (100,000 rows/s)",
+        "orders -> wh:orders: running, read: 75,000 rows read, 0.8 MB in 0.8 s (100,000 rows/s)",
+        "orders -> wh:orders: running, read: 100,000 rows read, 1.0 MB in 1.0 s (100,000 rows/s)",
+        "orders -> wh:orders: success: 100,000 rows read, 1.0 MB in 1.0 s (100,000 rows/s)",
+    ]
