@@ -110,7 +110,8 @@ def test_a_missing_import_is_not_taken_for_a_missing_module(project: Path, flow:
 
 
 def test_a_wrong_declaration_is_told_with_the_users_line(project: Path, flow: Flow) -> None:
-    text = 'from ematix_nb import ematix\n\n@ematix.pipeline(target="w:t", mode="upsert")\ndef p(c):\n    return "SELECT 1"\n'
+    declared = '@ematix.pipeline(target="w:t", mode="upsert")\ndef p(c):\n    return "SELECT 1"\n'
+    text = f"from ematix_nb import ematix\n\n{declared}"
     (project / "bad.py").write_text(text)
     found = flow("list", "--module", "bad")
     assert found.code == 2
