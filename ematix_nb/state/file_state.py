@@ -45,7 +45,11 @@ class FileState:
 
         def change(entry: dict[str, Any]) -> None:
             held = entry.get("lease") or {"epoch": 0, "run_id": ""}
-            if held["run_id"] and held["expires_at"] > time.time() and not liveness.is_dead(held["host"], held["process"]):
+            if (
+                held["run_id"]
+                and held["expires_at"] > time.time()
+                and not liveness.is_dead(held["host"], held["process"])
+            ):
                 raise _locked(claim.pipeline, held)
             taken[:] = [Lease(claim, held["epoch"] + 1, held["run_id"])]
             entry["lease"] = {
@@ -107,17 +111,22 @@ class FileState:
 
         self._change(record.pipeline, change, files)
 
-    def close_failed(self, lease: Lease, record: RunRecord) -> None:
+    def close_failed(self, lease: Lease, record: RunRecord) -> bool:
         """Write the end of a run that did not commit, remove what it staged, give the lease back."""
+        landed: list[bool] = []
 
         def change(entry: dict[str, Any]) -> None:
             held = entry.get("lease") or {}
-            _close(entry, record)
+            before = next((row["status"] for row in entry.get("runs", []) if row["run_id"] == record.run_id), "running")
+            landed[:] = [before == "success"]
+            if before == "running":
+                _close(entry, record)
             if held.get("epoch") == lease.epoch:
                 held.update(run_id="", expires_at=0.0)
 
         self._session.discard(self._thing, record.run_id)
         self._change(record.pipeline, change)
+        return landed[0]
 
     def withdraw(self, lease: Lease) -> None:
         """Give the lease back and leave no history row."""
@@ -221,7 +230,7 @@ def _record(row: dict[str, Any]) -> RunRecord:
 
 
 def _locked(pipeline: str, held: dict[str, Any]) -> LockedError:
-    since = dt.datetime.fromtimestamp(held["acquired_at"], dt.timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    since = dt.datetime.fromtimestamp(held["acquired_at"], dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     pid = str(held["process"]).partition(":")[0]
     name = str(held["host"]).partition("[")[0]
     message = f"pipeline `{pipeline}` is locked by run {held['run_id']} on host {name} since {since} (pid {pid})"

@@ -7,6 +7,9 @@ import os
 import socket
 from pathlib import Path
 
+ENDED = ("Z", "X")
+"""States of a process that ended and whose parent has not asked how: in a container often nobody ever does."""
+
 
 @functools.cache
 def host_name() -> str:
@@ -25,11 +28,17 @@ def process_token() -> str:
 
 
 def _start_time(pid: int) -> str:
+    return _stat(pid)[1]
+
+
+def _stat(pid: int) -> tuple[str, str]:
+    """State letter and start time of a process; empty where the system does not tell."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
-        return ""
-    return stat.rpartition(")")[2].split()[19]
+        return "", ""
+    parts = stat.rpartition(")")[2].split()
+    return parts[0], parts[19]
 
 
 def is_dead(host: str, process: str) -> bool:
@@ -50,5 +59,7 @@ def is_dead(host: str, process: str) -> bool:
         return True
     except (ValueError, PermissionError):
         return False
-    now_started = _start_time(int(pid_text))
+    state, now_started = _stat(int(pid_text))
+    if state in ENDED:
+        return True
     return bool(started and now_started and started != now_started)

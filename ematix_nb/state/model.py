@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import datetime as dt
 
 LEASE_SECONDS = 60.0
 """How long a lease holds without being renewed."""
@@ -134,8 +136,12 @@ class StateStore(Protocol):
         """The stored watermark."""
         ...
 
-    def close_failed(self, lease: Lease, record: RunRecord) -> None:
-        """Write the end of a run that did not commit and give the lease back; commits by itself."""
+    def close_failed(self, lease: Lease, record: RunRecord) -> bool:
+        """Write the end of a run that did not commit and give the lease back; commits by itself.
+
+        Returns:
+            True when the run turns out to have committed (the answer was lost): then its row stays as it is.
+        """
         ...
 
     def withdraw(self, lease: Lease) -> None:

@@ -9,7 +9,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.declare.data_types import DataType
-from ematix_nb.declare.spec import Column, TableRef
 from ematix_nb.errors import LockedError, RunError, TransientError
 from ematix_nb.state import liveness, tables
 from ematix_nb.state.model import COUNT_NAMES, Claim, Lease, RunRecord, SlotState, Watermark
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ematix_nb.backends.base import SqlSession
+    from ematix_nb.declare.spec import Column, TableRef
 
 RECORD_COLUMNS = {
     "pipeline": "pipeline_name",
@@ -72,7 +72,9 @@ class SqlState:
         rows = self._session.fetch(f"SELECT max(version) FROM {self._name('state_version')}")
         found = int(rows[0][0] or 0)
         if found > tables.VERSION:
-            message = f"the state tables in this target have version {found}; this package knows version {tables.VERSION}"
+            message = (
+                f"the state tables in this target have version {found}; this package knows version {tables.VERSION}"
+            )
             raise RunError(message, "upgrade ematix-nb on this machine")
         return found
 
@@ -97,10 +99,10 @@ class SqlState:
         free (where the system has such locks), or its process is gone from this host. Whoever takes it gets the
         next epoch, so an old holder that wakes up cannot commit.
         """
-        holder_gone = self._try_lock(claim.pipeline)
+        self._try_lock(claim.run_id)
         self._session.begin()
         try:
-            lease = self._take(claim, holder_gone=holder_gone)
+            lease = self._take(claim)
             self._abandon(claim)
             self._insert_history(record)
             self._session.commit()
@@ -109,12 +111,17 @@ class SqlState:
             raise
         return lease
 
-    def _try_lock(self, pipeline: str) -> bool:
-        key = int.from_bytes(hashlib.sha256(f"ematix_flow:{pipeline}".encode()).digest()[:8], "big", signed=True)
+    def _try_lock(self, run_id: str) -> bool:
+        """Take the session-bound lock of a run: its own to show that it lives, another's to see whether that is gone.
+
+        One lock for each run, not for each pipeline: a run that hangs keeps its lock, and when it ends at last, that
+        says nothing about the run that took its lease over.
+        """
+        key = int.from_bytes(hashlib.sha256(f"ematix_flow:{run_id}".encode()).digest()[:8], "big", signed=True)
         query = self._dialect.try_liveness_lock(key)
         return bool(query) and bool(self._session.fetch(query)[0][0])
 
-    def _take(self, claim: Claim, *, holder_gone: bool) -> Lease:
+    def _take(self, claim: Claim) -> Lease:
         clock = self._dialect.now_seconds
         rows = self._session.fetch(
             f"SELECT epoch, run_id, host, process, acquired_at, expires_at, {clock} FROM {self._name('lease')}"
@@ -131,7 +138,7 @@ class SqlState:
             old_epoch, took_over = 0, ""
         else:
             old_epoch, run_id, host, process, since, expires, now = rows[0]
-            free = not run_id or expires < now or holder_gone or liveness.is_dead(host, process)
+            free = not run_id or expires < now or liveness.is_dead(host, process) or self._try_lock(run_id)
             if not free:
                 raise _locked(claim.pipeline, run_id, host, process, since)
             touched = self._session.execute(
@@ -149,11 +156,14 @@ class SqlState:
     def renew(self, lease: Lease) -> bool:
         """Prolong the lease by its duration, from now."""
         claim = lease.claim
-        return 1 == self._session.execute(
-            f"UPDATE {self._name('lease')} SET expires_at = {self._dialect.now_seconds}"
-            f" + {self._value(1, _column('lease', 'expires_at'))} WHERE pipeline_name = {self._param(2)}"
-            f" AND run_id = {self._param(3)} AND epoch = {self._value(4, _column('lease', 'epoch'))}",
-            [claim.seconds, claim.pipeline, claim.run_id, lease.epoch],
+        return (
+            self._session.execute(
+                f"UPDATE {self._name('lease')} SET expires_at = {self._dialect.now_seconds}"
+                f" + {self._value(1, _column('lease', 'expires_at'))} WHERE pipeline_name = {self._param(2)}"
+                f" AND run_id = {self._param(3)} AND epoch = {self._value(4, _column('lease', 'epoch'))}",
+                [claim.seconds, claim.pipeline, claim.run_id, lease.epoch],
+            )
+            == 1
         )
 
     def _give_back(self, lease: Lease) -> int:
@@ -201,20 +211,32 @@ class SqlState:
             f"INSERT INTO {self._name('watermarks')} ({names}) VALUES ({self._params(1, 5)},"
             f" {self._value(6, _column('watermarks', 'updated_at'))})"
             f" ON CONFLICT (pipeline_name) DO UPDATE SET {updates}",
-            [pipeline, mark.column, mark.value, mark.type, run_id, _moment(dt.datetime.now(dt.timezone.utc))],
+            [pipeline, mark.column, mark.value, mark.type, run_id, _moment(dt.datetime.now(dt.UTC))],
         )
 
-    def close_failed(self, lease: Lease, record: RunRecord) -> None:
-        """Write the end of a run that did not commit; gives the lease back when it is still ours."""
+    def close_failed(self, lease: Lease, record: RunRecord) -> bool:
+        """Write the end of a run that did not commit; gives the lease back when it is still ours.
+
+        A row that is closed already stays: the commit landed although its answer was lost, or another run took over.
+        """
         self._session.rollback()
         self._session.begin()
         try:
-            self._update_history(record)
+            landed = self._update_history(record, " AND status = 'running'") == 0 and self._status(record) == "success"
             self._give_back(lease)
             self._session.commit()
         except BaseException:
             self._session.rollback()
             raise
+        return landed
+
+    def _status(self, record: RunRecord) -> str:
+        rows = self._session.fetch(
+            f"SELECT status FROM {self._name('run_history')}"
+            f" WHERE run_id = {self._value(1, _column('run_history', 'run_id'))}",
+            [record.run_id],
+        )
+        return str(rows[0][0]) if rows else ""
 
     def withdraw(self, lease: Lease) -> None:
         """Give the lease back and take the run's history row away: it turned out that there is nothing to do."""
@@ -313,16 +335,16 @@ class SqlState:
             list(values.values()),
         )
 
-    def _update_history(self, record: RunRecord) -> None:
+    def _update_history(self, record: RunRecord, condition: str = "") -> int:
         values = _row(record)
         run_id = values.pop("run_id")
         sets = [
             f"{self._dialect.quote(name)} = {self._value(index + 1, _column('run_history', name))}"
             for index, name in enumerate(values)
         ]
-        self._session.execute(
+        return self._session.execute(
             f"UPDATE {self._name('run_history')} SET {', '.join(sets)}"
-            f" WHERE run_id = {self._value(len(values) + 1, _column('run_history', 'run_id'))}",
+            f" WHERE run_id = {self._value(len(values) + 1, _column('run_history', 'run_id'))}{condition}",
             [*values.values(), run_id],
         )
 
@@ -354,11 +376,11 @@ def _column(table: str, name: str) -> Column:
 def _moment(value: dt.datetime | None) -> str | None:
     if value is None:
         return None
-    return value.astimezone(dt.timezone.utc).isoformat(sep=" ", timespec="microseconds")
+    return value.astimezone(dt.UTC).isoformat(sep=" ", timespec="microseconds")
 
 
 def _parse(text: str | None) -> dt.datetime | None:
-    return dt.datetime.fromisoformat(text).astimezone(dt.timezone.utc) if text else None
+    return dt.datetime.fromisoformat(text).astimezone(dt.UTC) if text else None
 
 
 def _row(record: RunRecord) -> dict[str, Any]:
@@ -372,7 +394,9 @@ def _row(record: RunRecord) -> dict[str, Any]:
             value = _moment(value)
         elif field.name == "metrics":
             value = json.dumps(value, sort_keys=True) if value else None
-        values[RECORD_COLUMNS.get(field.name, field.name)] = None if field.name == "parent_run_id" and not value else value
+        values[RECORD_COLUMNS.get(field.name, field.name)] = (
+            None if field.name == "parent_run_id" and not value else value
+        )
     return values
 
 
@@ -411,7 +435,7 @@ def _metrics(text: str | None) -> dict[str, Any]:
 
 
 def _locked(pipeline: str, run_id: str, host: str, process: str, since: float) -> LockedError:
-    started = dt.datetime.fromtimestamp(since, dt.timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    started = dt.datetime.fromtimestamp(since, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     pid = process.partition(":")[0]
     name = host.partition("[")[0]
     message = f"pipeline `{pipeline}` is locked by run {run_id} on host {name} since {started} (pid {pid})"

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 from ematix_nb.declare import registry
 from ematix_nb.declare.fingerprint import fingerprint
 from ematix_nb.declare.pipelines import override
-from ematix_nb.declare.spec import PipelineSpec
 from ematix_nb.errors import FlowError, LockedError
 from ematix_nb.events import SILENT, Listener
 from ematix_nb.load.cancel import CancelToken
 from ematix_nb.load.context import RunContext
 from ematix_nb.load.post import run_transforms
 from ematix_nb.load.run import TargetOutcome, run_target
+from ematix_nb.state.model import LEASE_SECONDS
 from ematix_nb.verbs.results import RunResult
 
 if TYPE_CHECKING:
     import datetime as dt
 
-    from ematix_nb.declare.spec import TargetSpec
+    from ematix_nb.declare.spec import PipelineSpec, TargetSpec
 
 WAIT_STEP = 0.25
 
@@ -31,7 +31,7 @@ def spec_of(pipeline: str | PipelineSpec) -> PipelineSpec:
     return registry.get_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
 
 
-def run(
+def run(  # noqa: PLR0913  the options of the verb
     pipeline: str | PipelineSpec,
     *,
     dry: bool = False,
@@ -42,6 +42,7 @@ def run(
     trigger: str = "manual",
     slot: dt.datetime | None = None,
     overrides: dict[str, Any] | None = None,
+    lease_seconds: float = LEASE_SECONDS,
 ) -> RunResult:
     """Run a pipeline, all targets in order.
 
@@ -55,6 +56,7 @@ def run(
         trigger: What started it, for the history.
         slot: The scheduled time that fired it.
         overrides: Options replaced for this run.
+        lease_seconds: How long the lease holds when this process hangs.
 
     Returns:
         How each target ended; errors of a load are in the result, not raised.
@@ -73,6 +75,7 @@ def run(
         slot=slot,
         full_refresh=full_refresh,
         dry=dry,
+        lease_seconds=lease_seconds,
     )
     outcomes: list[TargetOutcome] = []
     for target in spec.targets:
@@ -82,7 +85,7 @@ def run(
             break
     steps: tuple[dict[str, Any], ...] = ()
     if not dry and spec.transforms_post and all(outcome.status == "success" for outcome in outcomes):
-        steps = run_transforms(spec, outcomes[0], listener=listener, token=template.token)
+        steps = run_transforms(spec, outcomes[0], token=template.token)
     return RunResult(spec.name, fingerprint(spec), tuple(outcomes), dry=dry, transforms=steps)
 
 

@@ -1,0 +1,88 @@
+"""What runs in a process of its own: runs of one pipeline, with actions at failpoints; told back through a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ematix_nb.config import connect
+from ematix_nb.declare.pipelines import build_pipeline
+from ematix_nb.declare.spec import PipelineSpec
+from ematix_nb.errors import FlowError
+from ematix_nb.load.cancel import CancelToken
+from ematix_nb.state import model
+from ematix_nb.testing import install_from
+from ematix_nb.verbs.run import run
+
+
+@dataclass(frozen=True)
+class Step:
+    """One run."""
+
+    source: str
+    """URL of the source connection."""
+    failpoint: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Of the verb `run`."""
+    sigterm: bool = False
+    """SIGTERM asks the run to stop, as under the command `flow`."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Runs of one pipeline, one after the other."""
+
+    target: str
+    """URL of the target connection."""
+    pipeline: dict[str, Any]
+    """Options of the declaration."""
+    steps: tuple[Step, ...]
+    out: str
+    """The file for the report; it is there only when the process came to its end."""
+    environment: dict[str, str] = field(default_factory=dict)
+    lease_seconds: float = model.LEASE_SECONDS
+
+
+def declared(options: dict[str, Any], target: str, source: str) -> PipelineSpec:
+    """The pipeline, after its two connections were made known."""
+    connect(target, name="target")
+    connect(source, name="source")
+    return build_pipeline(**options)
+
+
+def work(job: Job) -> None:
+    """Do the runs, write the report."""
+    os.environ.update(job.environment)
+    reports = []
+    for step in job.steps:
+        reports.append(_one(job, step))
+    fresh = Path(f"{job.out}.part")
+    fresh.write_text(json.dumps(reports), encoding="utf-8")
+    fresh.replace(job.out)
+
+
+def _one(job: Job, step: Step) -> dict[str, Any]:
+    spec = declared(job.pipeline, job.target, step.source)
+    visits = install_from(step.failpoint)
+    token = CancelToken()
+    if step.sigterm:
+        signal.signal(signal.SIGTERM, lambda *_: token.cancel())
+    started = time.monotonic()
+    report: dict[str, Any] = {"status": "", "error": "", "type": "", "counts": {}, "run_id": ""}
+    try:
+        result = run(spec, token=token, lease_seconds=job.lease_seconds, **step.options)
+        outcome = result.targets[0]
+        report.update(status=result.status, counts=result.counts, run_id=result.run_id)
+        report["warnings"] = list(outcome.warnings)
+        if outcome.error is not None:
+            report.update(error=str(outcome.error), type=type(outcome.error).__name__)
+    except (FlowError, KeyboardInterrupt, MemoryError, ValueError) as exc:
+        report.update(status="raised", error=str(exc), type=type(exc).__name__)
+    report["seconds"] = time.monotonic() - started
+    report["visits"] = dict(visits)
+    return report

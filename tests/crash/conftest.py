@@ -1,0 +1,65 @@
+"""Worlds to crash in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.crash.world import World, make_source, second
+from tests.support import postgres
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.crash import world
+
+
+@pytest.fixture(scope="session")
+def _sources(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], tuple[str, str]]:
+    """Both versions of the source for a target's kind and a mode: of another system, so that rows travel."""
+    folder = tmp_path_factory.mktemp("sources")
+    made: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def get(kind: str, mode: str) -> tuple[str, str]:
+        source = "sqlite" if kind == "duckdb" else "duckdb"
+        if (source, mode) not in made:
+            from tests.crash.world import FIRST
+
+            made[source, mode] = (
+                make_source(folder / f"{mode}1.{source}", source, FIRST),
+                make_source(folder / f"{mode}2.{source}", source, second(mode)),
+            )
+        return made[source, mode]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def _pg_shared(pg_server: str) -> Iterator[str]:
+    """One database for many worlds: each has tables of its own."""
+    with postgres.fresh_database(pg_server) as url:
+        yield url
+
+
+@pytest.fixture
+def make_world(
+    _sources: Callable[[str, str], tuple[str, str]], tmp_path: Path, request: pytest.FixtureRequest
+) -> Callable[..., world.World]:
+    """Makes a world: `make_world(kind, mode)`."""
+
+    def make(kind: str, mode: str, **options: Any) -> World:
+        urls = {
+            "duckdb": f"duckdb:///{tmp_path}/target.duckdb",
+            "sqlite": f"sqlite:///{tmp_path}/target.sqlite",
+            "files": f"file:///{tmp_path}/lake?format=parquet",
+        }
+        url = urls[kind] if kind in urls else request.getfixturevalue("_pg_shared")
+        if kind == "files":
+            (tmp_path / "lake").mkdir()
+        made = World(kind, mode, tmp_path, url, _sources(kind, mode), **options)
+        made.prepare()
+        return made
+
+    return make
