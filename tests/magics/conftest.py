@@ -12,6 +12,7 @@ from traitlets.config import Config
 
 from ematix_nb.connections import clear_connections
 from ematix_nb.declare import registry
+from ematix_nb.export.session import LOG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +55,9 @@ def bare(_shell: InteractiveShell, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         monkeypatch.delattr(sys, name, raising=False)
     with registry.scratch():
         clear_connections()
+        LOG.clear()
         yield Notebook(_shell)
+        LOG.clear()
         clear_connections()
     _shell.reset()
 

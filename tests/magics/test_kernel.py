@@ -1,0 +1,166 @@
+"""The magics in a real kernel: a notebook from top to bottom, and interrupts."""
+
+from __future__ import annotations
+
+import json
+import queue
+import time
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+import pytest
+from jupyter_client.manager import start_new_kernel
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LIMIT = 2.0
+"""Seconds within which an interrupt has to stop a run."""
+SLOW = {
+    "duckdb": "SELECT count(*) AS id FROM range(10000000) a(i), range(10000000) b(i) WHERE (a.i * b.i) % 7 = 1",
+    "postgres": "SELECT 1 AS id, CAST(pg_sleep(60) AS text) AS x",
+}
+
+
+ROWS = (
+    "import duckdb\nwith duckdb.connect('tgt.duckdb', read_only=True) as c:\n    print(c.sql('SELECT id, x FROM slow').fetchall())"
+)
+TABLE = "import duckdb\nwith duckdb.connect('src.duckdb') as c:\n    c.execute('CREATE TABLE t AS SELECT 1 AS id')"
+
+
+class Kernel:
+    """A kernel, and a client that runs cells on it."""
+
+    def __init__(self, manager: Any, client: Any) -> None:
+        self.manager = manager
+        self.client = client
+
+    def run(self, code: str, interrupt_after: str = "") -> tuple[dict[str, Any], str, float]:
+        """Run a cell; interrupt it once it has printed a text.
+
+        Returns:
+            The reply, the printed text, and the seconds from the interrupt to the reply.
+        """
+        request = self.client.execute(code, allow_stdin=False)
+        printed, asked = "", 0.0
+        while True:
+            try:
+                ready = interrupt_after and interrupt_after in printed and not asked
+                message = self.client.get_iopub_msg(timeout=0.5 if ready else 60)
+            except queue.Empty:
+                assert ready, f"60 s of silence after {printed!r}"
+                asked = time.monotonic()  # half a second of silence: it is in the slow query
+                self.manager.interrupt_kernel()
+                continue
+            if message["parent_header"].get("msg_id") != request:
+                continue
+            if message["msg_type"] == "stream":
+                printed += message["content"]["text"]
+            elif message["msg_type"] in ("execute_result", "display_data"):
+                printed += message["content"]["data"].get("text/plain", "")
+            elif message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+                break
+        seconds = time.monotonic() - asked if asked else 0.0
+        return self.client.get_shell_msg(timeout=60)["content"], printed, seconds
+
+    def good(self, code: str) -> str:
+        """Run a cell that has to succeed; what it printed."""
+        reply, printed, _ = self.run(code)
+        assert reply["status"] == "ok", reply
+        return printed
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Iterator[Kernel]:
+    """A fresh kernel in an empty folder."""
+    manager, client = start_new_kernel(cwd=str(tmp_path), startup_timeout=60)
+    try:
+        yield Kernel(manager, client)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+        manager.cleanup_resources()
+
+
+CELL = """
+from ematix_nb import ematix
+
+@ematix.pipeline(target="tgt:slow", source_connection="src", mode="truncate")
+def slow(conn):
+    print("asked", flush=True)
+    return {sql!r}
+"""
+
+
+def declare(kernel: Kernel, kind: str, url: str) -> None:
+    """Declare a fast pipeline, run it once, and then the slow one of the same target."""
+    kernel.good("%load_ext ematix_nb")
+    settings = f"kind = 'postgres'\nurl = '{url}'" if kind == "postgres" else "kind = 'duckdb'\npath = 'src.duckdb'"
+    if kind == "duckdb":
+        kernel.good("import duckdb\nduckdb.connect('src.duckdb').close()")
+    kernel.good(f"%%flow connection src\n{settings}")
+    kernel.good("%%flow connection tgt\nkind = 'duckdb'\npath = 'tgt.duckdb'")
+    kernel.good("%%flow pipeline fast --from src --to tgt:slow --mode truncate\nSELECT 7 AS id, 'kept' AS x")
+    kernel.good("%flow run fast")
+    kernel.good(CELL.format(sql=SLOW[kind]))
+
+
+@pytest.fixture(params=["duckdb", "postgres"])
+def source(request: pytest.FixtureRequest, kernel: Kernel) -> Kernel:
+    """A kernel with a slow pipeline out of DuckDB or PostgreSQL."""
+    url = request.getfixturevalue("pg_url") if request.param == "postgres" else ""
+    declare(kernel, request.param, url)
+    return kernel
+
+
+@pytest.mark.parametrize("verb", ["run", "dry-run", "preview"])
+def test_an_interrupt_stops_a_slow_query(source: Kernel, verb: str):
+    reply, shown, seconds = source.run(f"%flow {verb} slow", interrupt_after="asked")
+    assert (reply["status"], reply.get("ename")) == ("error", "CancelledError"), shown
+    assert "interrupted; nothing was written" in reply["evalue"]
+    assert seconds < LIMIT
+    assert source.good("print(20 + 22)") == "42\n"
+    assert source.good(ROWS) == "[(7, 'kept')]\n"
+    history = json.loads(source.good("import json\nr = %flow runs slow --format json\nprint(json.dumps(r))"))
+    assert [run["status"] for run in history["runs"]] == (["cancelled"] if verb == "run" else [])
+
+
+def test_a_notebook_runs_without_a_front_end(tmp_path: Path):
+    cells = [
+        "%load_ext ematix_nb",
+        TABLE,
+        "%%flow connection src\nkind = 'duckdb'\npath = 'src.duckdb'",
+        "%%flow connection lake\nkind = 'object_store_local'\npath = 'lake'\nformat = 'parquet'",
+        "%%flow pipeline ids --from src --to lake:ids --mode append\nSELECT id FROM t",
+        "%flow preview ids",
+        "r = %flow run ids\nr",
+        "b = %flow run ids --bg\nb.wait().rows_inserted",
+    ]
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    NotebookClient(book, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    preview = book.cells[5].outputs[-1].data
+    assert sorted(preview) == ["text/html", "text/plain"]
+    assert "preview of ids: src -> lake:ids (nothing was written)" in preview["text/plain"]
+    run = book.cells[6].outputs
+    assert run[0].text.startswith("ids: read\n")
+    assert "ids -> lake:ids: success (1 read, 1 inserted)" in run[-1].data["text/plain"]
+    background = book.cells[7].outputs
+    assert background[-1].data["text/plain"] == "1"
+    assert "ids -> lake:ids: success (1 read, 1 inserted)" in background[0].data["text/plain"]
+    assert "widgets" not in book.metadata
+    assert len(nbformat.writes(book)) < 100_000
+
+
+def test_a_failing_cell_stops_a_headless_execution(tmp_path: Path):
+    cells = [nbformat.v4.new_code_cell(cell) for cell in ("%load_ext ematix_nb", "%flow run nothing", "1 + 1")]
+    book = nbformat.v4.new_notebook(cells=cells)
+    client = NotebookClient(book, timeout=120, resources={"metadata": {"path": str(tmp_path)}})
+    with pytest.raises(CellExecutionError, match="UnknownNameError"):
+        client.execute()
+    output = book.cells[1].outputs[0]
+    assert output.ename == "UnknownNameError"
+    assert len(output.traceback) == 3
+    assert book.cells[2].execution_count is None
