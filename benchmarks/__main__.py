@@ -158,7 +158,9 @@ def _show(results: dict[str, Any]) -> None:
         limit = results[case].get("limit", {}).get("seconds")
         for side, figures in results[case].items():
             ratio = f"{figures['seconds'] / limit:5.2f} x limit" if limit else ""
-            print(f"  {side:6}{figures['seconds']:8.2f} s {figures['cpu']:8.2f} s CPU {figures['peak_mb']:7.0f} MB  {ratio}")
+            print(
+                f"  {side:6}{figures['seconds']:8.2f} s {figures['cpu']:8.2f} s CPU {figures['peak_mb']:7.0f} MB  {ratio}"
+            )
     for name, figures in results.get("startup", {}).items():
         print(f"{name:40}{figures['wall_ms']:8.0f} ms wall {figures['cpu_ms']:8.0f} ms CPU")
 

@@ -12,10 +12,13 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.data import COLUMNS
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SOURCE = os.environ.get("BENCH_SOURCE", "")
 TARGET = os.environ.get("BENCH_TARGET", "")
@@ -55,8 +58,12 @@ def ours_merge() -> int:
 
 
 def _pipe(query: str, into: str) -> None:
-    out = subprocess.Popen(["psql", "-qd", SOURCE, "-c", f"COPY ({query}) TO STDOUT (FORMAT binary)"], stdout=subprocess.PIPE)
-    subprocess.run(["psql", "-qd", TARGET, "-c", f"COPY {into} FROM STDIN (FORMAT binary)"], stdin=out.stdout, check=True)
+    out = subprocess.Popen(
+        ["psql", "-qd", SOURCE, "-c", f"COPY ({query}) TO STDOUT (FORMAT binary)"], stdout=subprocess.PIPE
+    )
+    subprocess.run(
+        ["psql", "-qd", TARGET, "-c", f"COPY {into} FROM STDIN (FORMAT binary)"], stdin=out.stdout, check=True
+    )
     if out.wait():
         raise SystemExit(out.returncode)
 
@@ -82,7 +89,9 @@ def limit_pg_parquet() -> int:
 
 def limit_parquet_pg() -> int:
     with COPY_FILE.open("rb") as ready:
-        subprocess.run(["psql", "-qd", TARGET, "-c", "COPY limit_loaded FROM STDIN (FORMAT binary)"], stdin=ready, check=True)
+        subprocess.run(
+            ["psql", "-qd", TARGET, "-c", "COPY limit_loaded FROM STDIN (FORMAT binary)"], stdin=ready, check=True
+        )
     return 0
 
 
@@ -93,7 +102,7 @@ def limit_merge() -> int:
     differs = " OR ".join(f"t.{name} IS DISTINCT FROM excluded.{name}" for name in names[1:])
     script = (
         "BEGIN;\nCREATE TEMP TABLE stage (LIKE customers_shape) ON COMMIT DROP;\n"
-        f"\\copy stage FROM PROGRAM 'psql -qd \"{SOURCE}\" -c \"COPY (SELECT {COLUMNS} FROM changes) TO STDOUT (FORMAT binary)\"' WITH (FORMAT binary)\n"
+        f'\\copy stage FROM PROGRAM \'psql -qd "{SOURCE}" -c "COPY (SELECT {COLUMNS} FROM changes) TO STDOUT (FORMAT binary)"\' WITH (FORMAT binary)\n'
         f"INSERT INTO limit_merged AS t SELECT {COLUMNS} FROM stage ON CONFLICT (customer_id) DO UPDATE SET {sets} WHERE {differs};\n"
         "COMMIT;\n"
     )
@@ -109,7 +118,9 @@ def _dlt(destination: object, dataset: str, query_table: str, disposition: str) 
     table = sql_table(SOURCE.replace("postgresql://", "postgresql+psycopg2://"), table=query_table, backend="pyarrow")
     if disposition == "merge":
         table.apply_hints(primary_key="customer_id", write_disposition="merge")
-    pipeline = dlt.pipeline(f"bench_{dataset}", destination=destination, dataset_name=dataset, pipelines_dir=str(FOLDER / "dlt"))
+    pipeline = dlt.pipeline(
+        f"bench_{dataset}", destination=destination, dataset_name=dataset, pipelines_dir=str(FOLDER / "dlt")
+    )
     pipeline.run(table, write_disposition=disposition, table_name="t")
     return 0
 
@@ -132,7 +143,12 @@ def dlt_parquet_pg() -> int:
     import pyarrow.parquet as pq
 
     os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
-    pipeline = dlt.pipeline("bench_load", destination=dlt.destinations.postgres(TARGET), dataset_name="dlt_loaded", pipelines_dir=str(FOLDER / "dlt"))
+    pipeline = dlt.pipeline(
+        "bench_load",
+        destination=dlt.destinations.postgres(TARGET),
+        dataset_name="dlt_loaded",
+        pipelines_dir=str(FOLDER / "dlt"),
+    )
     batches = pq.ParquetFile(PARQUET).iter_batches(100_000)
     import pyarrow as pa
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 ROUNDS = 9
-MODULE = '''
+MODULE = """
 from ematix_nb import ematix
 
 for number in range(100):
@@ -22,7 +22,7 @@ for number in range(100):
     )
     def load(conn):
         return "SELECT 1 AS n"
-'''
+"""
 
 
 def startup() -> dict[str, dict[str, float]]:
@@ -35,7 +35,14 @@ def startup() -> dict[str, dict[str, float]]:
         commands = {
             "python -c pass": [sys.executable, "-c", "pass"],
             "flow --help": [flow, "--help"],
-            "flow run-due, 100 pipelines, none due": [flow, "run-due", "--module", "many", "--now", "2026-06-01T12:00Z"],
+            "flow run-due, 100 pipelines, none due": [
+                flow,
+                "run-due",
+                "--module",
+                "many",
+                "--now",
+                "2026-06-01T12:00Z",
+            ],
         }
         return {name: _measure(command, folder) for name, command in commands.items()}
 

@@ -39,7 +39,7 @@ _HOMES = {
     "registered_connections": "ematix_nb.connections",
 }
 
-__all__ = [  # noqa: RUF022  sorted by the test's rule: plain order of characters
+__all__ = [
     "Connection",
     "DeltaLocalConnection",
     "DeltaS3Connection",

@@ -140,9 +140,7 @@ class Ematix:
         return declare
 
     @staticmethod
-    def transform(
-        name: Any = None, *, target_connection: Any = "default", schedule: str | None = None
-    ) -> Any:
+    def transform(name: Any = None, *, target_connection: Any = "default", schedule: str | None = None) -> Any:
         """Declare a named transform; used with or without brackets."""
         if callable(name) and not isinstance(name, str):
             found = _transforms.build_transform(name)

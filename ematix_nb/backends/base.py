@@ -11,16 +11,17 @@ be called from another. SQL systems give a :class:`SqlSession`, file stores a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ematix_nb.declare.data_types import DataType, Stored, Verdict
-from ematix_nb.declare.spec import Column, TableRef
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
     import pyarrow as pa
 
+    from ematix_nb.declare.spec import Column, TableRef
     from ematix_nb.sql.dialect import Dialect
 
 BATCH_ROWS = 65_536

@@ -189,38 +189,55 @@ def from_arrow(arrow: pa.DataType) -> DataType:
     Raises:
         ValueError: When no column type can hold the Arrow type exactly.
     """
-    import pyarrow as pa
-    import pyarrow.types as pt
-
     for name, simple in _simple_arrow().items():
         if arrow == simple and name not in ("string", "json", "jsonb", "uuid"):
             return DataType(name)
+    found = _from_parametric(arrow) or _from_nested(arrow) or _from_variant(arrow)
+    if found is None:
+        message = f"Arrow type `{arrow}` has no column type"
+        raise ValueError(message)
+    return found
+
+
+def _from_parametric(arrow: pa.DataType) -> DataType | None:
+    import pyarrow.types as pt
+
     if pt.is_decimal(arrow):
         return DataType("numeric", precision=arrow.precision, scale=arrow.scale)
     if pt.is_timestamp(arrow):
-        return DataType(
-            "timestamptz" if arrow.tz else "timestamp", precision=NANOSECONDS if arrow.unit == "ns" else None
-        )
-    if pt.is_dictionary(arrow):
-        return from_arrow(arrow.value_type)
-    if pt.is_large_string(arrow) or pt.is_string_view(arrow):
-        return DataType("text")
-    if pt.is_large_binary(arrow) or pt.is_binary_view(arrow) or pt.is_fixed_size_binary(arrow):
-        return DataType("bytes")
-    if pt.is_date64(arrow):
-        return DataType("date")
+        digits = NANOSECONDS if arrow.unit == "ns" else None
+        return DataType("timestamptz" if arrow.tz else "timestamp", precision=digits)
     if pt.is_time(arrow):
         return DataType("time", precision=NANOSECONDS if arrow.unit == "ns" else None)
-    if pt.is_float16(arrow):
-        return DataType("float")
+    return None
+
+
+def _from_nested(arrow: pa.DataType) -> DataType | None:
+    import pyarrow.types as pt
+
     if pt.is_list(arrow) or pt.is_large_list(arrow) or pt.is_fixed_size_list(arrow):
         return DataType("array", item=from_arrow(arrow.value_type))
     if pt.is_map(arrow):
         return DataType("map", item=from_arrow(arrow.item_type), key=from_arrow(arrow.key_type))
     if pt.is_struct(arrow):
         return DataType("struct", fields=tuple((inner.name, from_arrow(inner.type)) for inner in arrow))
+    return None
+
+
+def _from_variant(arrow: pa.DataType) -> DataType | None:
+    """Other physical forms of a type that has a plain one."""
+    import pyarrow as pa
+    import pyarrow.types as pt
+
+    if pt.is_dictionary(arrow):
+        return from_arrow(arrow.value_type)
     if isinstance(arrow, pa.BaseExtensionType):
         extension = {"arrow.uuid": "uuid", "arrow.json": "json"}.get(arrow.extension_name)
         return DataType(extension) if extension else from_arrow(arrow.storage_type)
-    message = f"Arrow type `{arrow}` has no column type"
-    raise ValueError(message)
+    plain = {
+        "text": pt.is_large_string(arrow) or pt.is_string_view(arrow),
+        "bytes": pt.is_large_binary(arrow) or pt.is_binary_view(arrow) or pt.is_fixed_size_binary(arrow),
+        "date": pt.is_date64(arrow),
+        "float": pt.is_float16(arrow),
+    }
+    return next((DataType(kind) for kind, fits in plain.items() if fits), None)

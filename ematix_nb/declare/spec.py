@@ -7,12 +7,14 @@ whoever wrote it.
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ematix_nb.declare.data_types import DataType
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable
+
+    from ematix_nb.declare.data_types import DataType
 
 MODES = ("append", "truncate", "merge", "scd2")
 LOADED_AT = "_loaded_at"
@@ -37,7 +39,7 @@ class Normalizer:
 
 @dataclass(frozen=True, slots=True)
 class PreTransform:
-    """One step between the source query and the load: ``deduplicate_by``, ``filter_where``, ``limit``, ``sample_pct``."""
+    """One step between the source query and the load, by name: ``deduplicate_by``, ``filter_where``, ``limit``, ..."""
 
     name: str
     arguments: tuple[Any, ...] = ()

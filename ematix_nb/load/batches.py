@@ -46,7 +46,8 @@ class SourceBatches:
 
     def final(self) -> Iterator[pa.RecordBatch]:
         """What the target's table holds: data columns and the engine's own."""
-        return self._cast([column.name for column in self._plan.data if column.name not in self._plan.hidden], meta=True)
+        names = [column.name for column in self._plan.data if column.name not in self._plan.hidden]
+        return self._cast(names, meta=True)
 
     def _cast(self, names: list[str], *, meta: bool) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
@@ -60,7 +61,8 @@ class SourceBatches:
             arrays = [cast(batch.column(name), self.rows) for cast, name in zip(casts, names, strict=True)]
             extra = self._meta(batch.num_rows) if meta else []
             self._count(batch.num_rows, batch.nbytes)
-            yield pa.RecordBatch.from_arrays([*arrays, *(array for _, array in extra)], names=[*names, *(n for n, _ in extra)])
+            everything = [*zip(names, arrays, strict=True), *extra]
+            yield pa.RecordBatch.from_arrays([array for _, array in everything], names=[name for name, _ in everything])
 
     def chunks(self, query: str) -> Iterator[bytes]:
         """The rows of a query in the system's own form (copy-through)."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import uuid
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ematix_nb.clock import SYSTEM_CLOCK, Clock
 from ematix_nb.events import SILENT, Listener
 from ematix_nb.load.cancel import CancelToken
 from ematix_nb.state.model import LEASE_SECONDS
+
+if TYPE_CHECKING:
+    import datetime as dt
 
 
 @dataclass

@@ -204,7 +204,8 @@ def _cast(values: pa.Array, source: DataType, target: DataType, wanted: pa.DataT
     if source.kind in NESTED_KINDS and target.kind in TEXT_LIKE:
         return _as_json(values)
     if source.kind == "interval" and target.kind in TEXT_LIKE:
-        return pa.array([None if v is None else iso_interval(v) for v in values.to_pylist()], pa.string(), from_pandas=False)
+        texts = [None if value is None else iso_interval(value) for value in values.to_pylist()]
+        return pa.array(texts, pa.string(), from_pandas=False)
     if pt.is_boolean(values.type) and pt.is_integer(wanted):
         return values.cast(wanted)
     if pt.is_integer(values.type) and pt.is_decimal(wanted):

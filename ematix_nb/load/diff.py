@@ -40,10 +40,11 @@ def diff_rows(
     if any(column.type.kind not in LITERAL_KINDS or column.type.native for column in keys):
         return (), {}, "rows are not compared: the keys cannot be written as literals"
     held = _held(plan, side, keys, rows) if plan.target_exists else {}
-    changes = tuple(_change(plan, row, held) for row in _last_of_key(plan, target, rows))
+    changes = tuple(_change(plan, row, held) for row in _last_of_key(plan, rows))
     counts: dict[str, int] = {}
     for change in changes:
-        counts[change["change"]] = counts.get(change["change"], 0) + 1
+        kind = str(change["change"])
+        counts[kind] = counts.get(kind, 0) + 1
     return changes, counts, covers
 
 
@@ -57,13 +58,13 @@ def _cast(plan: LoadPlan, sample: pa.Table) -> list[dict[str, Any]]:
     return [dict(zip(names, values, strict=True)) for values in zip(*arrays, strict=True)]
 
 
-def _last_of_key(plan: LoadPlan, target: TargetSpec, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _last_of_key(plan: LoadPlan, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row a key, as the load keeps it; with event times each version counts."""
     last: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
         key = tuple(row[name] for name in plan.keys)
-        if plan.mode == "scd2" and target.event_timestamp_column:
-            key = (*key, row.get(target.event_timestamp_column))
+        if plan.event_column:
+            key = (*key, row.get(plan.event_column))
         last[key] = row
     return list(last.values())
 
@@ -82,10 +83,7 @@ def _held(
     info = side.session.table(plan.ref)
     have = {column.name: column for column in info.columns} if info else {}
     columns = [have[column.name] for column in plan.data if column.name in have]
-    listed = "\nUNION ALL ".join(
-        "SELECT " + ", ".join(f"{dialect.literal(part, column.type)} AS k{i}" for i, (part, column) in enumerate(zip(key, keys, strict=True)))
-        for key in sorted(wanted, key=repr)
-    )
+    listed = "\nUNION ALL ".join(_literal_row(dialect, key, keys) for key in sorted(wanted, key=repr))
     match = " AND ".join(f"s.k{i} = t.{dialect.quote(column.name)}" for i, column in enumerate(keys))
     current = f" AND t.{dialect.quote(IS_CURRENT)} = {dialect.literal(True, BOOLEAN)}" if plan.mode == "scd2" else ""
     query = (
@@ -95,6 +93,11 @@ def _held(
     schema = pa.schema([pa.field(column.name, to_arrow(column.type)) for column in columns])
     found = pa.Table.from_batches(list(side.session.read(query, columns)), schema=schema).to_pylist()
     return {tuple(row[column.name] for column in keys): row for row in found}
+
+
+def _literal_row(dialect: Any, key: tuple[Any, ...], keys: Sequence[Column]) -> str:
+    parts = [dialect.literal(part, column.type) for part, column in zip(key, keys, strict=True)]
+    return "SELECT " + ", ".join(f"{part} AS k{index}" for index, part in enumerate(parts))
 
 
 def _change(plan: LoadPlan, row: dict[str, Any], held: dict[tuple[Any, ...], dict[str, Any]]) -> Change:

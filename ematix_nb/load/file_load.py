@@ -90,10 +90,10 @@ class FileLoad:
     def apply(self) -> None:
         """Decide what an empty source means; the files themselves are published by the commit."""
         self.context.token.check()
-        if self.plan.mode == "truncate" and not self.batches.rows and self.plan.target_exists:
-            if self.spec.policies.empty_source == "keep":
-                self.outcome.kept_empty = True
-                self._warn("the source gave no rows; the target is kept as it was (empty_source='apply' empties it)")
+        empties = self.plan.mode == "truncate" and not self.batches.rows and self.plan.target_exists
+        if empties and self.spec.policies.empty_source == "keep":
+            self.outcome.kept_empty = True
+            self._warn("the source gave no rows; the target is kept as it was (empty_source='apply' empties it)")
         failpoint("apply")
         counts = self.outcome.counts
         if counts["rows_read"] != counts["rows_inserted"] + counts["rows_deduplicated"]:
@@ -181,7 +181,7 @@ class FileLoad:
         sql = f"SELECT * FROM {dialect.quote(self.thing)}"
         have = {column.name: column for column in session.describe(sql)}
         if window is not None and window.column in have:
-            sql = windows.filtered(dialect, sql, window, have[window.column].type)
+            sql = windows.filtered(dialect, sql, window, have[window.column].type, window.column)
         columns = session.describe(sql)
         schema = pa.schema([pa.field(column.name, to_arrow(column.type)) for column in columns])
         table = pa.Table.from_batches(session.read(sql, columns), schema=schema)
@@ -194,9 +194,7 @@ class FileLoad:
 
     def _warn(self, message: str) -> None:
         self.outcome.warnings.append(message)
-        self.context.listener.on_event(
-            Warned(run_id=self.context.run_id, pipeline=self.plan.pipeline, message=message)
-        )
+        self.context.listener.on_event(Warned(run_id=self.context.run_id, pipeline=self.plan.pipeline, message=message))
 
 
 class _Counter:

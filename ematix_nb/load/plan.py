@@ -45,12 +45,15 @@ class Window:
     """What an incremental run reads."""
 
     column: str
+    """Its name in the plan's query and in the target."""
     stored: str
     """The watermark in the target; empty on the first run."""
     lower: str
     """Rows below it are not read; empty on the first run. Includes the overlap."""
     overlap: str
     """How far before the watermark, for people: ``10 minutes``."""
+    source: str = ""
+    """Its name in the user's query, which the state remembers."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,10 @@ class LoadPlan:
     target_exists: bool = True
     meta: tuple[str, ...] = field(default=())
     """Which of the engine's columns the target gets."""
+    event_column: str | None = None
+    """Mode scd2: the column that dates the versions, under its name in the plan."""
+    order_column: str | None = None
+    """Of two rows with one key the larger one by this column wins; None: the later one."""
     hidden: frozenset[str] = frozenset()
     """Columns that are read and staged but that the target does not have."""
 

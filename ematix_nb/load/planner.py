@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MAKES_A_VALUE = ("derive", "default", "not_null_or")
 KEYED = ("merge", "scd2")
+EVENT_KINDS = ("timestamp", "timestamptz", "date")
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class _Reading:
     window: Window | None
     window_type: DataType | None
     notes: tuple[str, ...]
+    event: str | None = None
+    order: str | None = None
 
 
 def target_ref(target: TargetSpec) -> TableRef:
@@ -90,7 +93,7 @@ def make_plan(
     _check_mode(target.mode, side)
     reading = _reading(spec, target, source, None if full_refresh else stored)
     keys, keys_reason = _keys(target, reading, side.info)
-    wanted, verdicts = _stored_columns(spec, reading, side)
+    wanted, verdicts = _stored_columns(reading, side)
     schema = _schema(spec, target, side, wanted, keys)
     if reading.window is not None and side.capabilities.has_sql:
         stored_kinds = {column.name: column.type for column in schema.data}
@@ -98,8 +101,8 @@ def make_plan(
             windows.check_order(side.dialect, reading.window.column, kind)
     data = _with_hidden(schema.data, reading, side)
     columns = _column_plans(spec, reading, data, verdicts)
-    update, compare = _value_columns(target, schema, keys)
-    route, reason, staged = _route(spec, target, source, side, reading, data, columns)
+    update, compare = _value_columns(target, schema, keys, reading.event)
+    route, reason, staged = _route(target, source, side, reading, columns)
     warnings = (*schema.warnings, *_lossy_warnings(columns))
     return LoadPlan(
         pipeline=spec.name,
@@ -126,6 +129,8 @@ def make_plan(
         notes=(*reading.notes, *_promises(side)),
         target_exists=side.info is not None,
         meta=schema.meta,
+        event_column=reading.event,
+        order_column=reading.order,
         hidden=reading.hidden,
     )
 
@@ -149,12 +154,14 @@ def _reading(spec: PipelineSpec, target: TargetSpec, source: OpenSource, stored:
     declared = _declared(target, names)
     helpers = _helper_columns(spec, target, names, declared)
     notes = _ignored(names, declared, helpers, target)
-    kind = types.get(spec.watermark_column) if spec.incremental and spec.watermark_column else None
+    renames = _Renames(target, declared, helpers)
+    mark = renames.in_query(spec.watermark_column) if spec.incremental else None
+    kind = types.get(mark) if mark else None
     window = None
     sql = source.sql
-    if kind is not None and spec.watermark_column:
-        windows.check_order(source.dialect, spec.watermark_column, kind)
-        window = windows.make_window(spec.watermark_column, kind, stored, spec.overlap)
+    if kind is not None and mark:
+        windows.check_order(source.dialect, mark, kind)
+        window = windows.make_window(mark, kind, stored, spec.overlap, renamed=renames.in_plan(mark))
         sql = windows.filtered(source.dialect, sql, window, kind)
     chosen = (*declared.values(), *(Column(name, types[name]) for name in helpers)) if declared else None
     wrapped = build_source_query(
@@ -167,7 +174,37 @@ def _reading(spec: PipelineSpec, target: TargetSpec, source: OpenSource, stored:
         available=names,
     )
     columns = available if wrapped == source.sql else source.session.describe(wrapped)
-    return _Reading(wrapped, tuple(columns), declared, frozenset(helpers), window, kind, notes)
+    event = renames.in_plan(target.event_timestamp_column)
+    order = renames.in_plan(spec.policies.dedup_by)
+    _check_event(event, columns)
+    return _Reading(wrapped, tuple(columns), declared, frozenset(helpers), window, kind, notes, event, order)
+
+
+@dataclass(frozen=True)
+class _Renames:
+    """Column names of the user's query and of the plan, which has the target's."""
+
+    target: TargetSpec
+    declared: dict[str, Column]
+    helpers: tuple[str, ...]
+
+    def in_query(self, name: str | None) -> str | None:
+        """What the user's query calls a column that an option names either way."""
+        return dict(self.target.column_map).get(name, name) if name else None
+
+    def in_plan(self, name: str | None) -> str | None:
+        """What the plan calls a column that an option names either way."""
+        renamed = {source: given for given, source in self.target.column_map}
+        if name is None or name in self.helpers or name in self.declared or name not in renamed:
+            return name
+        return renamed[name]
+
+
+def _check_event(name: str | None, columns: Sequence[Column]) -> None:
+    kind = next((column.type for column in columns if column.name == name), None)
+    if kind is not None and kind.kind not in EVENT_KINDS:
+        message = f"event_timestamp_column `{name}` is {kind}; versions begin at a timestamp or a date"
+        raise DeclarationError(message, "cast it in the SELECT")
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -263,9 +300,7 @@ def _keys(target: TargetSpec, reading: _Reading, info: TableInfo | None) -> tupl
     return keys, reason
 
 
-def _stored_columns(
-    spec: PipelineSpec, reading: _Reading, side: TargetSide
-) -> tuple[tuple[Column, ...], dict[str, Stored]]:
+def _stored_columns(reading: _Reading, side: TargetSide) -> tuple[tuple[Column, ...], dict[str, Stored]]:
     wanted, verdicts = [], {}
     for column in reading.columns:
         if column.name in reading.hidden:
@@ -325,7 +360,8 @@ def _column_plans(
             change = Conversion(stored.verdict, stored.reason)
         allowed = column.name in spec.policies.allow_lossy
         if change.verdict is Verdict.REFUSED or (change.verdict is Verdict.LOSSY and not allowed):
-            message = f"column `{column.name}` ({types[column.name]}) does not go into {column.type} unchanged: {change.reason}"
+            there = f"({types[column.name]}) does not go into {column.type} unchanged"
+            message = f"column `{column.name}` {there}: {change.reason}"
             hint = "cast it in the SELECT" + (
                 f", or accept it with allow_lossy=['{column.name}']" if change.verdict is Verdict.LOSSY else ""
             )
@@ -337,13 +373,12 @@ def _column_plans(
 
 
 def _lossy_warnings(columns: Sequence[ColumnPlan]) -> tuple[str, ...]:
-    return tuple(
-        f"column `{column.name}` loses {column.reason} (allowed)" for column in columns if column.verdict is Verdict.LOSSY
-    )
+    lossy = [column for column in columns if column.verdict is Verdict.LOSSY]
+    return tuple(f"column `{column.name}` loses {column.reason} (allowed)" for column in lossy)
 
 
 def _value_columns(
-    target: TargetSpec, schema: SchemaPlan, keys: Sequence[str]
+    target: TargetSpec, schema: SchemaPlan, keys: Sequence[str], event: str | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Which columns an update writes, and which decide whether a row changed."""
     others = tuple(column.name for column in schema.data if column.name not in keys)
@@ -355,7 +390,7 @@ def _value_columns(
         update = target.update_columns or (target.compare_columns and others) or others
         return tuple(update), target.compare_columns
     if target.mode == "scd2":
-        compare = target.compare_columns or tuple(name for name in others if name != target.event_timestamp_column)
+        compare = target.compare_columns or tuple(name for name in others if name != event)
         if not compare:
             message = "mode scd2 needs a column besides the keys to compare"
             raise DeclarationError(message, "add compare_columns=[...]")
@@ -364,13 +399,7 @@ def _value_columns(
 
 
 def _route(
-    spec: PipelineSpec,
-    target: TargetSpec,
-    source: OpenSource,
-    side: TargetSide,
-    reading: _Reading,
-    data: Sequence[Column],
-    columns: Sequence[ColumnPlan],
+    target: TargetSpec, source: OpenSource, side: TargetSide, reading: _Reading, columns: Sequence[ColumnPlan]
 ) -> tuple[str, str, bool]:
     """How the rows travel, why, and whether they are staged."""
     staged = target.mode in KEYED or bool(reading.window and reading.window.lower) or bool(reading.hidden)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ematix_nb.declare.spec import PipelineSpec
-    from ematix_nb.events import Listener
     from ematix_nb.load.cancel import CancelToken
     from ematix_nb.load.run import TargetOutcome
 
@@ -71,9 +70,7 @@ class TransformConnection:
         return f"<connection {self.name}>"
 
 
-def run_transforms(
-    spec: PipelineSpec, parent: TargetOutcome, *, listener: Listener, token: CancelToken
-) -> tuple[dict[str, Any], ...]:
+def run_transforms(spec: PipelineSpec, parent: TargetOutcome, *, token: CancelToken) -> tuple[dict[str, Any], ...]:
     """Run the post-transforms of a pipeline in order; stops at the first failure unless the pipeline says otherwise.
 
     The load stays committed whatever happens here.
@@ -123,7 +120,7 @@ def run_step(step: Any, connection: Any, parent: ParentContext | None, *, name: 
         except FlowError as exc:
             session.rollback()
             status, error = "transform_failed", redact(str(exc))
-        except Exception as exc:  # noqa: BLE001  the user's own function may raise anything; it is recorded and reported
+        except Exception as exc:  # noqa: BLE001  the user's function may raise anything; it is recorded
             session.rollback()
             status, error = "transform_failed", redact(f"{type(exc).__name__}: {exc}")
         _record(session, run_id, name, parent, started, status, error, metrics)

@@ -162,13 +162,11 @@ def _leased_run(side: OpenTarget, source: OpenSource, plan: LoadPlan, context: R
     try:
         failpoint("lock")
         return _work(side, source, lease, record, context)
-    except BaseException as exc:
+    except BaseException as exc:  # noqa: BLE001  whatever ends the run, its history row is closed
         return _failed(side, lease, record, context, exc)
 
 
-def _work(
-    side: OpenTarget, source: OpenSource, lease: Lease, record: RunRecord, context: RunContext
-) -> TargetOutcome:
+def _work(side: OpenTarget, source: OpenSource, lease: Lease, record: RunRecord, context: RunContext) -> TargetOutcome:
     """Plan again under the lease (another run may have moved the watermark meanwhile), load, commit."""
     stored = side.state.watermark(side.name)
     if context.slot is not None and side.state.slot(side.name, context.slot).done:
@@ -187,7 +185,7 @@ def _work(
         _begin(side)
         failpoint("tx_begin")
         loader.apply()
-        if loader.outcome.kept_empty:
+        if loader.outcome.kept_empty and side.is_sql:
             side.session.rollback()
             _begin(side)
         done = _commit(side, loader, plan, lease, record, stored, context)
@@ -254,8 +252,9 @@ def _next_watermark(plan: LoadPlan, loader: Any, stored: Watermark | None) -> Wa
     if plan.window is None or not loader.outcome.watermark:
         return None
     kind = next(column.type for column in plan.source_columns if column.name == plan.window.column)
+    name = plan.window.source
     old = stored.value if stored is not None and plan.window.stored else ""
-    return Watermark(plan.window.column, windows.newer(old, loader.outcome.watermark, kind), kind.kind)
+    return Watermark(name, windows.newer(old, loader.outcome.watermark, kind), kind.kind)
 
 
 def _dry_run(side: OpenTarget, source: OpenSource, plan: LoadPlan, context: RunContext) -> TargetOutcome:

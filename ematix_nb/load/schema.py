@@ -50,7 +50,7 @@ class SchemaPlan:
     warnings: tuple[str, ...] = ()
 
 
-def plan_schema(
+def plan_schema(  # noqa: PLR0913  each is one fact of the target or of the declaration
     dialect: Dialect,
     ref: TableRef,
     wanted: Sequence[Column],
@@ -125,7 +125,9 @@ def _new_table(
     if mode == "scd2":
         key = (*(keys or key), VALID_FROM)
     not_null = set(key)
-    data = tuple(dataclasses.replace(column, nullable=False) if column.name in not_null else column for column in wanted)
+    data = tuple(
+        dataclasses.replace(column, nullable=False) if column.name in not_null else column for column in wanted
+    )
     columns = (*data, *engine_columns(dialect, mode))
     changes.append(SchemaChange(f"create table {ref}", dialect.create_table(ref, columns, key)))
     if mode == "merge" and keys and tuple(keys) != key:
@@ -171,7 +173,8 @@ def _existing(
         if existing is None:
             drift.append(f"column `{column.name}` ({column.type}) is missing in the target")
             added = dataclasses.replace(column, nullable=True)
-            changes.append(SchemaChange(f"add column {column.name} {column.type}", dialect.add_column(found.ref, added)))
+            text = f"add column {column.name} {column.type}"
+            changes.append(SchemaChange(text, dialect.add_column(found.ref, added)))
             data.append(added)
             continue
         kept, change = _type_change(dialect, found.ref, column, existing)

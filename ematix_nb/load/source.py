@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -102,7 +103,7 @@ def source_query(spec: PipelineSpec, source: Any, target: Any) -> Any:
     if function is None:
         message = f"pipeline `{spec.name}` has no query"
         raise DeclarationError(message, "return a SELECT, or give source_table=")
-    handles = [ConnectionHandle(source, lambda: open_reader(source)), ConnectionHandle(target, lambda: open_reader(target))]
+    handles = [ConnectionHandle(each, functools.partial(open_reader, each)) for each in (source, target)]
     wanted = arity(function)
     try:
         result = function(*handles[:wanted])
@@ -122,7 +123,7 @@ def is_frame(value: object) -> bool:
     return hasattr(value, "__arrow_c_stream__") or type(value).__module__.split(".")[0] in ("pandas", "polars")
 
 
-def open_reader(connection: Any, sql: str = "") -> Any:
+def open_reader(connection: Any) -> Any:
     """A session that answers SELECT for any kind of connection; read only."""
     session = open_session(connection, read_only=True)
     if session.capabilities.has_sql:

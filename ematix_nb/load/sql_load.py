@@ -61,7 +61,7 @@ class SqlLoad:
         self.session = session
         self.context = context
         self.outcome = Outcome()
-        self.statements = statements_for(plan, target, session.dialect, context)
+        self.statements = statements_for(plan, session.dialect, context)
         self.batches = SourceBatches(plan, source, context, session.dialect.store)
         self._kinds = {column.name: column.type for column in plan.source_columns}
 
@@ -115,7 +115,7 @@ class SqlLoad:
 
     def _fill_stage(self, columns: list[Column]) -> int:
         if self.plan.route == INSERT_SELECT:
-            return self.session.execute(self.statements.stage_select(self.plan.source_sql))
+            return int(self.session.execute(self.statements.stage_select(self.plan.source_sql)))
         if self.plan.route == COPY_THROUGH:
             return int(self.session.copy_into(STAGE, columns, self.batches.chunks(self.plan.source_sql)))
         return int(self.session.write(STAGE, columns, self.batches.staged()))
@@ -123,7 +123,7 @@ class SqlLoad:
     def _direct(self) -> int:
         """Rows straight into the target, without staging."""
         if self.plan.route == INSERT_SELECT:
-            return self.session.execute(self.statements.insert_select(self.plan.source_sql))
+            return int(self.session.execute(self.statements.insert_select(self.plan.source_sql)))
         meta = [Column(name, self.session.dialect.store(META_TYPES[name]).type) for name in self.plan.meta]
         columns = [*self.plan.data, *meta]
         if self.plan.route == COPY_THROUGH:
@@ -162,9 +162,9 @@ class SqlLoad:
         else:
             target = f"({windows.predicate(dialect, window, kind, '>=', window.lower)} OR {quoted} IS NULL)"
         mine = self._own_batches()
-        again = self.session.execute(self.statements.append_overlap(overlap, f"{target}{mine}"))
+        again = int(self.session.execute(self.statements.append_overlap(overlap, f"{target}{mine}")))
         tail = windows.predicate(dialect, window, kind, ">", window.stored)
-        return again + self.session.execute(self.statements.append_stage(tail))
+        return again + int(self.session.execute(self.statements.append_stage(tail)))
 
     def _own_batches(self) -> str:
         """Restrict the comparison to rows that this pipeline wrote: another one may have appended equal rows."""
@@ -210,7 +210,7 @@ class SqlLoad:
             raise DataError(message, "another writer changed the target in between; run again")
 
     def _scd2(self) -> None:
-        if self.target.event_timestamp_column:
+        if self.plan.event_column:
             self._scd2_chain()
         else:
             self._scd2_snapshot()
@@ -229,7 +229,7 @@ class SqlLoad:
         self.outcome.add("rows_unchanged", int(unchanged))
 
     def _scd2_chain(self) -> None:
-        event = self.target.event_timestamp_column or ""
+        event = self.plan.event_column or ""
         self._check_keys((event,))
         self._deduplicate(None, (event,))
         dialect = self.session.dialect
@@ -252,11 +252,11 @@ class SqlLoad:
 
     def _order_column(self) -> str | None:
         window = self.plan.window
-        return self.spec.policies.dedup_by or self.target.event_timestamp_column or (window.column if window else None)
+        return self.plan.order_column or self.plan.event_column or (window.column if window else None)
 
     def _check_keys(self, extra: tuple[str, ...]) -> None:
         names = (*self.plan.keys, *extra)
-        builder = statements_for(self.plan, self.target, self.session.dialect, self.context, keys=names)
+        builder = statements_for(self.plan, self.session.dialect, self.context, keys=names)
         missing = int(self.session.fetch(builder.null_keys())[0][0])
         if missing:
             message = f"{missing} rows have no value in a key column ({', '.join(names)})"
@@ -328,21 +328,22 @@ class SqlLoad:
 
     def _warn(self, message: str) -> None:
         self.outcome.warnings.append(message)
-        self.context.listener.on_event(
-            Warned(run_id=self.context.run_id, pipeline=self.plan.pipeline, message=message)
-        )
+        self.context.listener.on_event(Warned(run_id=self.context.run_id, pipeline=self.plan.pipeline, message=message))
 
 
 def statements_for(
     plan: LoadPlan,
-    target: TargetSpec,
     dialect: Any,
     context: RunContext,
     keys: tuple[str, ...] | None = None,
 ) -> LoadStatements:
     """The statement builder of a plan, for this run's time and id."""
     values: dict[str, tuple[Any, Any]] = {LOADED_AT: (TIMESTAMPTZ, context.started), BATCH_ID: (UUID, context.run_id)}
-    meta = tuple((Column(name, values[name][0]), dialect.literal(values[name][1], values[name][0])) for name in plan.meta)
+    meta = tuple(
+        (Column(name, kind), dialect.literal(value, kind))
+        for name, (kind, value) in values.items()
+        if name in plan.meta
+    )
     return LoadStatements(
         dialect=dialect,
         target=plan.ref,
@@ -353,16 +354,14 @@ def statements_for(
         update_columns=plan.update_columns,
         compare_columns=plan.compare_columns,
         now=context.started,
-        event_column=target.event_timestamp_column,
+        event_column=plan.event_column,
         hidden=plan.hidden,
     )
 
 
-
-
 def shown_statements(plan: LoadPlan, target: TargetSpec, dialect: Any, context: RunContext) -> tuple[str, ...]:
     """The statements that a run would execute after staging, for a preview; in order."""
-    builder = statements_for(plan, target, dialect, context)
+    builder = statements_for(plan, dialect, context)
     if plan.mode == "append":
         return (builder.append_stage() if plan.staged else builder.insert_select(plan.source_sql),)
     if plan.mode == "truncate":
@@ -370,7 +369,7 @@ def shown_statements(plan: LoadPlan, target: TargetSpec, dialect: Any, context: 
     if plan.mode == "merge":
         deletes = (builder.delete_missing(),) if target.handle_deletes else ()
         return (builder.upsert(), *deletes)
-    if target.event_timestamp_column:
+    if plan.event_column:
         steps = (builder.resolve_chain(), builder.drop_replaced(), builder.move_ends(), builder.insert_chain())
         return (*builder.fill_chain(), *steps)
     return (builder.close_changed(), builder.insert_versions())

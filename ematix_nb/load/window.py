@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ematix_nb.sql.dialect import Dialect
     from ematix_nb.state.model import Watermark
 
+MINUTE, HOUR = 60, 3600
 DEFAULT_OVERLAP = dt.timedelta(minutes=10)
 ORDERED_KINDS = (*INTEGER_KINDS, "numeric", "date", "timestamp", "timestamptz")
 
@@ -37,14 +38,19 @@ def check_order(dialect: Dialect, name: str, kind: DataType) -> None:
         DeclarationError: For decimals that are kept as text.
     """
     if not dialect.orderable(kind):
-        message = f"watermark column `{name}` ({kind}) is kept as text in {dialect.name}, which does not sort like numbers"
+        message = f"watermark column `{name}` ({kind}) is text in {dialect.name}, which does not sort like numbers"
         raise DeclarationError(message, "choose another column, or cast it in the SELECT")
 
 
 def make_window(
-    column: str, kind: DataType, stored: Watermark | None, overlap: dt.timedelta | int | None
+    column: str,
+    kind: DataType,
+    stored: Watermark | None,
+    overlap: dt.timedelta | int | None,
+    *,
+    renamed: str | None = None,
 ) -> Window:
-    """The window of this run.
+    """The window of this run; ``renamed`` is what the plan calls the column.
 
     Raises:
         DataError: When the stored watermark belongs to another column type.
@@ -52,13 +58,14 @@ def make_window(
     """
     check_column(column, kind)
     chosen = _overlap(column, kind, overlap)
+    name = renamed or column
     if stored is None or stored.column != column:
-        return Window(column, "", "", _overlap_text(chosen))
+        return Window(name, "", "", _overlap_text(chosen), column)
     value = parse(stored.value, kind)
     if stored.type and _family(stored.type) != _family(kind.kind):
         message = f"the stored watermark {stored.value} of `{column}` is {stored.type}, the column is now {kind}"
         raise DataError(message, "run once with --full-refresh, or set it anew with `flow watermark`")
-    return Window(column, stored.value, text(value - chosen), _overlap_text(chosen))
+    return Window(name, stored.value, text(value - chosen), _overlap_text(chosen), column)
 
 
 def _overlap(column: str, kind: DataType, overlap: dt.timedelta | int | None) -> Any:
@@ -79,8 +86,8 @@ def _overlap(column: str, kind: DataType, overlap: dt.timedelta | int | None) ->
 def _overlap_text(overlap: Any) -> str:
     if isinstance(overlap, dt.timedelta):
         seconds = int(overlap.total_seconds())
-        if seconds and seconds % 60 == 0 and seconds < 3600:
-            return f"{seconds // 60} minutes"
+        if seconds and seconds % MINUTE == 0 and seconds < HOUR:
+            return f"{seconds // MINUTE} minutes"
         return str(overlap) if seconds else "none (ties are read again)"
     return str(overlap) if overlap else "none (ties are read again)"
 
@@ -127,12 +134,23 @@ def newer(left: str, right: str, kind: DataType) -> str:
 
 def predicate(dialect: Dialect, window: Window, kind: DataType, operator: str, bound: str) -> str:
     """``column operator bound`` with a typed literal; rows without a watermark always belong to the overlap."""
-    return f"{dialect.quote(window.column)} {operator} {dialect.literal(parse(bound, kind), kind)}"
+    return compared(dialect, window.column, kind, operator, bound)
 
 
-def filtered(dialect: Dialect, sql: str, window: Window | None, kind: DataType | None) -> str:
-    """The query, reading only from the lower bound on; rows whose watermark is NULL are always read."""
+def compared(dialect: Dialect, column: str, kind: DataType, operator: str, bound: str) -> str:
+    """``column operator bound`` with a typed literal."""
+    return f"{dialect.quote(column)} {operator} {dialect.literal(parse(bound, kind), kind)}"
+
+
+def filtered(
+    dialect: Dialect, sql: str, window: Window | None, kind: DataType | None, column: str | None = None
+) -> str:
+    """The query, reading only from the lower bound on; rows whose watermark is NULL are always read.
+
+    ``column`` is the name of the watermark column in the query; None: as the user's query has it.
+    """
     if window is None or not window.lower or kind is None:
         return sql
-    bound = predicate(dialect, window, kind, ">=", window.lower)
-    return f"SELECT * FROM {dialect.wrap(sql, 'windowed')} WHERE {bound} OR {dialect.quote(window.column)} IS NULL"
+    name = column or window.source
+    bound = compared(dialect, name, kind, ">=", window.lower)
+    return f"SELECT * FROM {dialect.wrap(sql, 'windowed')} WHERE {bound} OR {dialect.quote(name)} IS NULL"

@@ -12,14 +12,14 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import uuid
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from ematix_nb.declare.data_types import DataType
 from ematix_nb.errors import DataError, DeclarationError
 
 if TYPE_CHECKING:
-    from ematix_nb.declare.data_types import Stored
+    from collections.abc import Sequence
+
+    from ematix_nb.declare.data_types import DataType, Stored
     from ematix_nb.declare.spec import Column, TableRef
 
 NUL = "\x00"
@@ -92,7 +92,7 @@ class Dialect:
         if isinstance(value, float):
             return f"'{value!r}'"
         if isinstance(value, dt.datetime) and value.tzinfo is not None:
-            value = value.astimezone(dt.timezone.utc).isoformat(sep=" ")
+            value = value.astimezone(dt.UTC).isoformat(sep=" ")
         elif isinstance(value, (dt.datetime, dt.date, dt.time)):
             value = value.isoformat(sep=" ") if isinstance(value, dt.datetime) else value.isoformat()
         elif isinstance(value, uuid.UUID):

@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING
 
 from ematix_nb.declare.data_types import BOOLEAN, BYTES, TIMESTAMPTZ
 from ematix_nb.declare.spec import (
-    BATCH_ID,
     IS_CURRENT,
-    LOADED_AT,
     ROW_HASH,
     VALID_FROM,
     VALID_TO,
@@ -84,7 +82,8 @@ class LoadStatements:
             kind, quoted = self.column(name).type, self.dialect.quote(name)
             parts.append(
                 self.dialect.distinct(
-                    self.dialect.comparable(f"{left}.{quoted}", kind), self.dialect.comparable(f"{right}.{quoted}", kind)
+                    self.dialect.comparable(f"{left}.{quoted}", kind),
+                    self.dialect.comparable(f"{right}.{quoted}", kind),
                 )
             )
         return "(" + " OR ".join(parts) + ")" if parts else "(1 = 0)"
@@ -134,9 +133,7 @@ class LoadStatements:
             for quoted, name in zip(names, self.names, strict=True)
         ]
         restored = [
-            quoted
-            if same == quoted
-            else f"CAST({quoted} AS {self.dialect.type_sql(self.column(name).type)})"
+            quoted if same == quoted else f"CAST({quoted} AS {self.dialect.type_sql(self.column(name).type)})"
             for quoted, name, same in zip(names, self.names, compared, strict=True)
         ]
         picked = ", ".join(f"{same} AS {quoted}" for same, quoted in zip(compared, names, strict=True))
@@ -214,7 +211,9 @@ class LoadStatements:
         )
         if not self.update_columns:
             return insert + "NOTHING"
-        sets = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in (*self.update_columns, *self._meta_names))
+        sets = ", ".join(
+            f"{quote(name)} = excluded.{quote(name)}" for name in (*self.update_columns, *self._meta_names)
+        )
         return insert + f"UPDATE SET {sets}\nWHERE {self._differs(self._decides, 't', 'excluded')}"
 
     def delete_missing(self) -> str:
@@ -310,6 +309,7 @@ class LoadStatements:
 
     def chain_columns(self) -> tuple[Column, ...]:
         """Columns of the working table: key, begin, end where a gap follows, hash, whether it is staged, its place."""
+
         def stored(column: Column) -> Column:
             return Column(column.name, self.dialect.store(column.type).type)
 
@@ -333,7 +333,11 @@ class LoadStatements:
     def _event(self) -> str:
         kind = self.dialect.type_sql(self.dialect.store(TIMESTAMPTZ).type)
         quoted = self.dialect.quote(self.event_column or "")
-        return f"s.{quoted}" if self.column(self.event_column or "").type.kind == "timestamptz" else f"CAST(s.{quoted} AS {kind})"
+        return (
+            f"s.{quoted}"
+            if self.column(self.event_column or "").type.kind == "timestamptz"
+            else f"CAST(s.{quoted} AS {kind})"
+        )
 
     def fill_chain(self) -> tuple[str, str]:
         """Collect the versions of every touched key: the target's, then the staged ones.

@@ -15,14 +15,14 @@ ENDED = ("Z", "X")
 def host_name() -> str:
     """This host, with its process namespace where the system tells one: two containers of one name differ."""
     try:
-        namespace = os.readlink("/proc/self/ns/pid").removeprefix("pid:")
+        namespace = str(Path("/proc/self/ns/pid").readlink()).removeprefix("pid:")
     except OSError:
         namespace = ""
     return socket.gethostname() + namespace
 
 
 def process_token() -> str:
-    """This process: its pid and start time (pids are used again, start times are not). Not cached: a fork changes it."""
+    """This process: its pid and start time (pids are used again). Not cached: a fork changes it."""
     pid = os.getpid()
     return f"{pid}:{_start_time(pid)}"
 

@@ -131,7 +131,8 @@ class SqlState:
         expiry = f"{clock} + {self._value(5, _column('lease', 'expires_at'))}"
         if not rows:
             touched = self._session.execute(
-                f"INSERT INTO {self._name('lease')} (pipeline_name, run_id, host, process, expires_at, acquired_at, epoch)"
+                f"INSERT INTO {self._name('lease')}"
+                " (pipeline_name, run_id, host, process, expires_at, acquired_at, epoch)"
                 f" VALUES ({self._params(1, 4)}, {expiry}, {clock}, 1) ON CONFLICT (pipeline_name) DO NOTHING",
                 [claim.pipeline, claim.run_id, claim.host, claim.process, claim.seconds],
             )

@@ -221,8 +221,8 @@ def export(call: Call) -> Result:
     from ematix_nb.verbs.export import export as write
 
     options = call.options
-    given = {name: options[name] for name in ("out", "check", "force")}
-    return write(options["notebook"], **given)  # type: ignore[no-any-return]
+    given = {name: options[name] for name in ("out", "check", "force", "docs")}
+    return write(options["notebook"], **given)
 
 
 def _specs(call: Call) -> list[PipelineSpec]:

@@ -8,6 +8,7 @@ ones), so that a call with nothing due opens no connection.
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ematix_nb.clock import SYSTEM_CLOCK
@@ -56,15 +57,14 @@ def run_due(
     failed: list[dict[str, str]] = []
     skipped: list[str] = []
     cache = SlotCache()
-    scheduled = [
-        spec for spec in registry.pipelines().values() if spec.schedule and (not names or spec.name in names)
-    ]
+    call = _Call(moment, interval, catch_up, listener, token)
+    scheduled = [spec for spec in registry.pipelines().values() if spec.schedule and (not names or spec.name in names)]
     for spec in scheduled:
         if token is not None and token.cancelled:
             skipped.append(f"{spec.name}: the call was cancelled")
             continue
         try:
-            _fire(spec, moment, interval, catch_up, cache, listener, token, ran, skipped)
+            _fire(spec, call, cache, ran, skipped)
         except LockedError as exc:
             skipped.append(f"{spec.name}: {exc.what}")
         except FlowError as exc:
@@ -73,31 +73,38 @@ def run_due(
     return DueResult(tuple(ran), tuple(failed), tuple(skipped), len(scheduled), notes)
 
 
-def _fire(
-    spec: PipelineSpec,
-    now: dt.datetime,
-    interval: dt.timedelta,
-    catch_up: str | None,
-    cache: SlotCache,
-    listener: Listener,
-    token: CancelToken | None,
-    ran: list[RunResult],
-    skipped: list[str],
-) -> None:
-    schedule = parse_schedule(spec.schedule or "", spec.timezone)
-    policy = catch_up or spec.catch_up
-    if not due_slots(schedule, now, cache.last_done(spec), interval, policy):  # type: ignore[arg-type]  # checked when declared
+@dataclass(frozen=True)
+class _Call:
+    """What one call of ``run-due`` was asked."""
+
+    now: dt.datetime
+    interval: dt.timedelta
+    catch_up: str | None
+    listener: Listener
+    token: CancelToken | None
+
+    def due(self, spec: PipelineSpec, done: dt.datetime | None) -> Due:
+        """The due slots of a pipeline, given the newest one that was done."""
+        schedule = parse_schedule(spec.schedule or "", spec.timezone)
+        policy = self.catch_up or spec.catch_up
+        return due_slots(schedule, self.now, done, self.interval, policy)  # type: ignore[arg-type]  # checked before
+
+
+def _fire(spec: PipelineSpec, call: _Call, cache: SlotCache, ran: list[RunResult], skipped: list[str]) -> None:
+    if not call.due(spec, cache.last_done(spec)):
         return
-    due = _due(spec, now, interval, policy, cache)
+    due = _due(spec, call, cache)
     if due.skipped:
-        skipped.append(f"{spec.name}: {due.skipped} missed slots before the newest one (catch_up={policy})")
+        skipped.append(
+            f"{spec.name}: {due.skipped} missed slots before the newest one (catch_up={call.catch_up or spec.catch_up})"
+        )
     for slot in due.slots:
         if _attempts(spec, slot) >= MAX_ATTEMPTS:
             skipped.append(f"{spec.name}: the slot {slot:%Y-%m-%d %H:%M} UTC failed {MAX_ATTEMPTS} times")
             continue
         from ematix_nb.verbs.run import run
 
-        result = run(spec, trigger="schedule", slot=slot, listener=listener, token=token)
+        result = run(spec, trigger="schedule", slot=slot, listener=call.listener, token=call.token)
         if result.status == "already-done":
             cache.done(spec, slot)
             continue
@@ -107,18 +114,17 @@ def _fire(
         cache.done(spec, slot)
 
 
-def _due(spec: PipelineSpec, now: dt.datetime, interval: dt.timedelta, policy: str, cache: SlotCache) -> Due:
+def _due(spec: PipelineSpec, call: _Call, cache: SlotCache) -> Due:
     """What is due by the target's state; the cache learns what was done elsewhere."""
     from ematix_nb.verbs.states import open_state
 
-    schedule = parse_schedule(spec.schedule or "", spec.timezone)
     done = None
     with open_state(spec, spec.targets[0]) as (state, name):
         if state is not None:
             done = state.slot(name).last_done
     if done is not None:
         cache.done(spec, done)
-    return due_slots(schedule, now, done, interval, policy)  # type: ignore[arg-type]  # checked when declared
+    return call.due(spec, done)
 
 
 def _attempts(spec: PipelineSpec, slot: dt.datetime) -> int:

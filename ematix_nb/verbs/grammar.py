@@ -167,6 +167,7 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
             ("--out FILE", "file", None, "the module to write; the standard output without it"),
             ("--check", "flag", False, "write nothing; exit 1 when the module is not what the notebook says"),
             ("--force", "flag", False, "overwrite hand edits"),
+            ("--docs", "flag", False, "text cells above a pipeline become its docstring"),
         ),
     ),
     "schedule": (

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from ematix_nb.connections import resolve
 from ematix_nb.declare.address import is_address, parse_address, parse_table_name
 from ematix_nb.declare.data_types import to_arrow
-from ematix_nb.declare.spec import PipelineSpec
 from ematix_nb.errors import UsageError
 from ematix_nb.events import SILENT
 from ematix_nb.load.cancel import CancelToken
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from ematix_nb.declare.spec import Column
+    from ematix_nb.declare.spec import Column, PipelineSpec
     from ematix_nb.events import Listener
 
 MAX_LIMIT = 100_000
@@ -53,13 +52,17 @@ def preview(
         UsageError: When the name is unknown, the limit out of range, or the query wrong.
         DataError: When a column would lose values on its way.
     """
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
-        message = f"limit must be a whole number from 1 to {MAX_LIMIT}, got {limit!r}"
-        raise UsageError(message, "for example --limit 50")
+    _check_limit(limit)
     token = token or CancelToken()
     if isinstance(subject, str) and is_address(subject):
         return _look(subject, limit, token)
     return _pipeline(spec_of(subject), limit, RunContext(listener=listener, token=token))
+
+
+def _check_limit(limit: object) -> None:
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
+        message = f"limit must be a whole number from 1 to {MAX_LIMIT}, got {limit!r}"
+        raise UsageError(message, "for example --limit 50")
 
 
 def _pipeline(spec: PipelineSpec, limit: int, context: RunContext) -> PreviewResult:
@@ -72,7 +75,10 @@ def _pipeline(spec: PipelineSpec, limit: int, context: RunContext) -> PreviewRes
             if sample is None:
                 rows, complete = _sample(source.session, source.dialect, plan.source_sql, plan.source_columns, limit)
                 sample = (plan.source_sql, rows, complete)
-            changes, expected, note = diff_rows(plan, target, side, sample[1].slice(0, DIFF_ROWS), complete=sample[2])
+            whole = sample[2] and sample[1].num_rows <= DIFF_ROWS
+            changes, expected, note = diff_rows(plan, target, side, sample[1].slice(0, DIFF_ROWS), complete=whole)
+            if expected and not whole:
+                expected = {**expected, "sampled": 1}
             statements = shown_statements(plan, target, side.session.dialect, context) if side.is_sql else ()
             previews.append(TargetPreview(_with_statements(plan, statements), expected, changes, note))
     if sample is None:
@@ -110,9 +116,7 @@ def _look(text: str, limit: int, token: CancelToken) -> PreviewResult:
     )
 
 
-def _sample(
-    session: Any, dialect: Any, sql: str, columns: Sequence[Column], limit: int
-) -> tuple[pa.Table, bool]:
+def _sample(session: Any, dialect: Any, sql: str, columns: Sequence[Column], limit: int) -> tuple[pa.Table, bool]:
     """The first rows, and whether there are no more."""
     table = _read(session, f"SELECT * FROM {dialect.wrap(sql, 'sampled')} LIMIT {limit + 1}", columns)
     return table.slice(0, limit), table.num_rows <= limit

@@ -25,6 +25,11 @@ LIVE_VIEWS: dict[type, Callable[[Any], dict[str, Any] | None]] = {}
 """Result class -> function that gives the widget part of the MIME bundle, or None when no front end is there."""
 
 
+def _moment(text: str) -> str:
+    """A watermark for people: whole seconds without their zeros."""
+    return text.replace(".000000", "")
+
+
 class Result:
     """The root of all results."""
 
@@ -49,7 +54,7 @@ class Result:
     def __repr__(self) -> str:
         return self.to_text()
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:  # noqa: ARG002
         """Text and HTML always; the live view on top when a front end is there."""
         bundle: dict[str, Any] = {"text/plain": self.to_text(), "text/html": self.to_html()}
         view = LIVE_VIEWS.get(type(self))
@@ -150,7 +155,10 @@ class RunResult(Result):
             what = counts or "no rows"
             lines.append(f"{self.pipeline} -> {outcome.target}: {outcome.status} ({what}) in {outcome.seconds:.1f} s")
             if outcome.watermark_after and not self.dry:
-                lines.append(f"  watermark: {outcome.watermark_before or 'none'} -> {outcome.watermark_after}")
+                before, after = _moment(outcome.watermark_before), _moment(outcome.watermark_after)
+                lines.append(
+                    f"  watermark: {before or 'none'} -> {after}" if before != after else f"  watermark: {after}"
+                )
             lines += [f"  warning: {warning}" for warning in outcome.warnings]
             if outcome.error is not None:
                 lines.append(f"  {outcome.error}")
@@ -172,7 +180,7 @@ class TargetPreview:
     expected: dict[str, int] = dataclasses.field(default_factory=dict)
     """Rows to insert, update, close, delete, as far as they are known; ``sampled`` when from the sample alone."""
     diff: tuple[dict[str, Any], ...] = ()
-    """Changed rows: ``{"change": "insert"|"update"|"close"|"same", "key": {...}, "before": {...}|None, "after": {...}}``."""
+    """Changed rows: ``change`` (insert, update, new version, same), ``key``, ``before`` (or None) and ``after``."""
     diff_note: str = ""
     """What the diff covers: ``first 50 of the sampled rows``."""
 
@@ -214,13 +222,7 @@ class PreviewResult(Result):
                 {
                     "plan": target.plan.as_dict(),
                     "expected": target.expected,
-                    "diff": [
-                        {
-                            name: json_value(part) if not isinstance(part, dict) else {k: json_value(v) for k, v in part.items()}
-                            for name, part in change.items()
-                        }
-                        for change in target.diff
-                    ],
+                    "diff": [_json_change(change) for change in target.diff],
                     "diff_note": target.diff_note,
                 }
                 for target in self.targets
@@ -242,6 +244,15 @@ class PreviewResult(Result):
     def arrow(self) -> pa.Table:
         """The sampled rows."""
         return self.sample
+
+
+def _json_change(change: dict[str, Any]) -> dict[str, Any]:
+    from ematix_nb.verbs.cells import json_value
+
+    def plain(part: Any) -> Any:
+        return {name: json_value(value) for name, value in part.items()} if isinstance(part, dict) else json_value(part)
+
+    return {name: plain(part) for name, part in change.items()}
 
 
 @dataclass(frozen=True, repr=False)

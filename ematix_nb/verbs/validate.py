@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from ematix_nb.connections import resolve
 from ematix_nb.declare import registry
-from ematix_nb.declare.spec import PipelineSpec
 from ematix_nb.declare.transforms import TransformRef
 from ematix_nb.errors import EXIT_FAILED, EXIT_OK, FlowError
 from ematix_nb.load.cancel import CancelToken
@@ -19,6 +18,8 @@ from ematix_nb.verbs.run import spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from ematix_nb.declare.spec import PipelineSpec
 
 
 def validate(

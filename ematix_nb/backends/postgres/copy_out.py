@@ -41,7 +41,9 @@ class CopyOut:
             most_rows: Rows at which a block ends.
             check: Called now and then; raises to stop.
         """
-        get, rows, held = self._raw.get_copy_data, [], 0
+        get = self._raw.get_copy_data
+        rows: list[bytes] = []
+        held = 0
         keep = rows.append
         while True:
             length, data = get(1)
