@@ -160,7 +160,7 @@ def split_line(line: str, start: int = 0) -> list[Token]:
         UsageError: A quote is not closed; names its column in the cell, from 1.
 
     Example:
-        >>> [token.text for token in split_line(r'--schedule "*/5 * * * *" a\\ b')]
+        >>> [token.text for token in split_line(r'--schedule "*/5 * * * *" a\ b')]
         ['--schedule', '*/5 * * * *', 'a b']
     """
     tokens: list[Token] = []
@@ -410,7 +410,7 @@ def quoted_table(spec: TableSpec) -> str:
     """A table's name as an address writes it, odd parts in double quotes.
 
     Example:
-        >>> from ematix_nb.declare.spec import TableRef
+        >>> from ematix_nb.declare.spec import TableRef, TableSpec
         >>> quoted_table(TableSpec(TableRef("My Schema", "odd.name"), ()))
         '"My Schema"."odd.name"'
     """

@@ -122,11 +122,8 @@ def sql_literal(sql: str, indent: str) -> str:
     r"""A query in triple quotes, one step further in than ``indent``; its margin means nothing.
 
     Example:
-        >>> print("return " + sql_literal("SELECT 1\nFROM t", "    "))
-        return \"\"\"
-                SELECT 1
-                FROM t
-            \"\"\"
+        >>> sql_literal("SELECT 1\nFROM t", "    ").splitlines()[1:-1]
+        ['        SELECT 1', '        FROM t']
     """
     margin = indent + INDENT
     lines = [margin + line if line.strip() else "" for line in _in_triple_quotes(sql).split("\n")]

@@ -233,7 +233,8 @@ class _Writer:
         if previous is not None and previous.cell is unit.cell:
             plain = not (_is_block(previous.source) or _is_block(text))
             return "\n" if plain else "\n\n\n"
-        return f"\n\n\n# %% {_label(unit)}\n"
+        lines = 1 if previous is None and not _begins_with_block(text) else 2
+        return "\n" * (lines + 1) + f"# %% {_label(unit)}\n"
 
     def _python(self, unit: Unit) -> str:
         self.imports |= {_GIVEN[name] for name in unit.needs if name in _GIVEN and not self._defined(name)}
@@ -303,6 +304,11 @@ def _label(unit: Unit) -> str:
 
 def _is_block(text: str) -> bool:
     return any(line.startswith(("def ", "class ", "async def ", "@")) for line in text.splitlines())
+
+
+def _begins_with_block(text: str) -> bool:
+    lines = (line for line in text.splitlines() if not line.startswith("#"))
+    return next(lines, "").startswith(("def ", "class ", "async def ", "@"))
 
 
 def _with_docstring(text: str, doc: str) -> str:
