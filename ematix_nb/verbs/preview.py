@@ -76,7 +76,7 @@ def _pipeline(spec: PipelineSpec, limit: int, context: RunContext) -> PreviewRes
                 rows, complete = _sample(source.session, source.dialect, plan.source_sql, plan.source_columns, limit)
                 sample = (plan.source_sql, rows, complete)
             whole = sample[2] and sample[1].num_rows <= DIFF_ROWS
-            changes, expected, note = diff_rows(plan, target, side, sample[1].slice(0, DIFF_ROWS), complete=whole)
+            changes, expected, note = diff_rows(plan, side, sample[1].slice(0, DIFF_ROWS), complete=whole)
             if expected and not whole:
                 expected = {**expected, "sampled": 1}
             statements = shown_statements(plan, target, side.session.dialect, context) if side.is_sql else ()
