@@ -1,4 +1,4 @@
-"""``make bench``: every case, sides in turn, three rounds; medians and ratios, as text and as ``benchmarks/results.json``.
+"""``make bench``: every case, sides in turn, three rounds; medians and ratios, also in ``benchmarks/results.json``.
 
 Needs ``psql`` and a PostgreSQL server in ``EMATIX_TEST_PG_URL`` on which databases may be created; dlt is measured
 when it is installed (``pip install 'dlt[postgres,sql_database,parquet]' psycopg2-binary``).
@@ -88,10 +88,10 @@ def _prepare(urls: list[str], folder: Path, rows: int) -> None:
         make(source, "customers", 1, rows)
         make_changes(source, "changes", rows, rows // 10, rows // 10)
         source.execute("VACUUM ANALYZE")
-        with (folder / "ready.copy").open("wb") as out, source.cursor() as cursor:
-            with cursor.copy(f"COPY (SELECT {COLUMNS} FROM customers) TO STDOUT (FORMAT binary)") as copy:  # type: ignore[arg-type]
-                for chunk in copy:
-                    out.write(chunk)
+        copy_sql = f"COPY (SELECT {COLUMNS} FROM customers) TO STDOUT (FORMAT binary)".encode()
+        with (folder / "ready.copy").open("wb") as out, source.cursor() as cursor, cursor.copy(copy_sql) as copy:
+            for chunk in copy:
+                out.write(chunk)
     _write_parquet(urls[0], folder / "lake" / "ready.parquet")
 
 
@@ -158,9 +158,8 @@ def _show(results: dict[str, Any]) -> None:
         limit = results[case].get("limit", {}).get("seconds")
         for side, figures in results[case].items():
             ratio = f"{figures['seconds'] / limit:5.2f} x limit" if limit else ""
-            print(
-                f"  {side:6}{figures['seconds']:8.2f} s {figures['cpu']:8.2f} s CPU {figures['peak_mb']:7.0f} MB  {ratio}"
-            )
+            times = f"{figures['seconds']:8.2f} s {figures['cpu']:8.2f} s CPU"
+            print(f"  {side:6}{times} {figures['peak_mb']:7.0f} MB  {ratio}")
     for name, figures in results.get("startup", {}).items():
         print(f"{name:40}{figures['wall_ms']:8.0f} ms wall {figures['cpu_ms']:8.0f} ms CPU")
 

@@ -13,9 +13,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.data import COLUMNS
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,10 +100,12 @@ def limit_merge() -> int:
     names = COLUMNS.split(", ")
     sets = ", ".join(f"{name} = excluded.{name}" for name in names[1:])
     differs = " OR ".join(f"t.{name} IS DISTINCT FROM excluded.{name}" for name in names[1:])
+    read = f"COPY (SELECT {COLUMNS} FROM changes) TO STDOUT (FORMAT binary)"
+    upsert = f"INSERT INTO limit_merged AS t SELECT {COLUMNS} FROM stage ON CONFLICT (customer_id) DO UPDATE SET {sets}"
     script = (
         "BEGIN;\nCREATE TEMP TABLE stage (LIKE customers_shape) ON COMMIT DROP;\n"
-        f'\\copy stage FROM PROGRAM \'psql -qd "{SOURCE}" -c "COPY (SELECT {COLUMNS} FROM changes) TO STDOUT (FORMAT binary)"\' WITH (FORMAT binary)\n'
-        f"INSERT INTO limit_merged AS t SELECT {COLUMNS} FROM stage ON CONFLICT (customer_id) DO UPDATE SET {sets} WHERE {differs};\n"
+        f'\\copy stage FROM PROGRAM \'psql -qd "{SOURCE}" -c "{read}"\' WITH (FORMAT binary)\n'
+        f"{upsert} WHERE {differs};\n"
         "COMMIT;\n"
     )
     subprocess.run(["psql", "-qd", TARGET, "-v", "ON_ERROR_STOP=1"], input=script.encode(), check=True)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from ematix_nb.declare.spec import Column, TargetSpec
+    from ematix_nb.declare.spec import Column
     from ematix_nb.load.plan import LoadPlan
     from ematix_nb.load.run import OpenTarget
 
@@ -27,7 +27,7 @@ Change = dict[str, Any]
 
 
 def diff_rows(
-    plan: LoadPlan, target: TargetSpec, side: OpenTarget, sample: pa.Table, *, complete: bool
+    plan: LoadPlan, side: OpenTarget, sample: pa.Table, *, complete: bool
 ) -> tuple[tuple[Change, ...], dict[str, int], str]:
     """What the sampled rows would change: the changes, their counts, and what they cover."""
     covers = "all rows of the source" if complete else f"the first {sample.num_rows} rows of the source"
