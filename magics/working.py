@@ -53,6 +53,6 @@ def wait_for(function: Callable[[], ResultT], token: CancelToken) -> ResultT:
     try:
         return run_in_worker(in_cell(function), token)
     except CancelledError as error:
-        if not token.cancelled or error.hint:  # with a hint: it could not be stopped in time
+        if not token.cancelled or error.what.startswith("interrupted"):  # it could not be stopped in time
             raise
         raise CancelledError("interrupted; nothing was written") from error

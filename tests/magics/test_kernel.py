@@ -25,9 +25,7 @@ SLOW = {
 }
 
 
-ROWS = (
-    "import duckdb\nwith duckdb.connect('tgt.duckdb', read_only=True) as c:\n    print(c.sql('SELECT id, x FROM slow').fetchall())"
-)
+ROWS = "import duckdb\nwith duckdb.connect('tgt.duckdb', read_only=True) as c:\n    print(c.sql('SELECT id, x FROM slow').fetchall())"
 TABLE = "import duckdb\nwith duckdb.connect('src.duckdb') as c:\n    c.execute('CREATE TABLE t AS SELECT 1 AS id')"
 
 
@@ -64,7 +62,15 @@ class Kernel:
             elif message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
                 break
         seconds = time.monotonic() - asked if asked else 0.0
-        return self.client.get_shell_msg(timeout=60)["content"], printed, seconds
+        return self._reply(request), printed, seconds
+
+    def _reply(self, request: str) -> dict[str, Any]:
+        """The reply to a request; those to the start-up's own requests may come before it."""
+        while True:
+            message: dict[str, Any] = self.client.get_shell_msg(timeout=60)
+            if message["parent_header"].get("msg_id") == request:
+                content: dict[str, Any] = message["content"]
+                return content
 
     def good(self, code: str) -> str:
         """Run a cell that has to succeed; what it printed."""
