@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Notebook:
     """Runs cells and keeps what they showed."""
 
-    def __init__(self, shell: InteractiveShell) -> None:
+    def __init__(self, shell: Any) -> None:
         self.shell = shell
 
     def cell(self, source: str) -> Any:
@@ -40,7 +40,7 @@ class Notebook:
 
 
 @pytest.fixture(scope="session")
-def _shell() -> InteractiveShell:
+def _shell() -> Any:
     config = Config()
     config.HistoryManager.enabled = False
     config.InteractiveShell.colors = "nocolor"
@@ -48,7 +48,7 @@ def _shell() -> InteractiveShell:
 
 
 @pytest.fixture
-def bare(_shell: InteractiveShell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notebook]:
+def bare(_shell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notebook]:
     """A notebook in an empty folder, the extension not loaded."""
     monkeypatch.chdir(tmp_path)
     for name in ("last_type", "last_value", "last_traceback"):

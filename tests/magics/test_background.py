@@ -31,7 +31,7 @@ def gate(notebook: Any) -> threading.Event:
     return event
 
 
-def test_a_background_run_leaves_the_notebook_free(notebook: Any, gate: threading.Event):
+def test_a_background_run_leaves_the_notebook_free(notebook: Any, gate: threading.Event) -> None:
     _, shown = notebook.run("r = %flow run gated --bg")
     assert "gated: running in the background" in shown
     handle = notebook.shell.user_ns["r"]
@@ -46,7 +46,7 @@ def test_a_background_run_leaves_the_notebook_free(notebook: Any, gate: threadin
     assert "gated -> tgt:gated: success" in repr(handle)
 
 
-def test_the_cell_again_shows_the_live_run_and_starts_no_second(notebook: Any, gate: threading.Event):
+def test_the_cell_again_shows_the_live_run_and_starts_no_second(notebook: Any, gate: threading.Event) -> None:
     first = notebook.cell("%flow run gated --bg")
     assert notebook.cell("%flow run gated --bg") is first
     result, _ = notebook.run("%flow run gated")
@@ -58,7 +58,7 @@ def test_the_cell_again_shows_the_live_run_and_starts_no_second(notebook: Any, g
     again.wait(timeout=20)
 
 
-def test_cancel_stops_it_and_writes_nothing(notebook: Any, gate: threading.Event):
+def test_cancel_stops_it_and_writes_nothing(notebook: Any, gate: threading.Event) -> None:
     handle = notebook.cell("%flow run gated --bg")
     assert notebook.shell.user_ns["entered"].wait(20)
     assert notebook.cell("%flow cancel gated") is handle
@@ -69,7 +69,7 @@ def test_cancel_stops_it_and_writes_nothing(notebook: Any, gate: threading.Event
     assert handle.status == "cancelled"
 
 
-def test_a_run_that_cannot_start_keeps_its_error(notebook: Any):
+def test_a_run_that_cannot_start_keeps_its_error(notebook: Any) -> None:
     notebook.cell("%%flow pipeline lost --from nowhere --to tgt:lost\nSELECT 1 AS id\n")
     handle = notebook.cell("%flow run lost --bg")
     with pytest.raises(UsageError, match="nowhere"):
@@ -78,11 +78,11 @@ def test_a_run_that_cannot_start_keeps_its_error(notebook: Any):
     assert "nowhere" in repr(handle)
 
 
-def test_progress_is_shown_four_times_a_second_at_most():
+def test_progress_is_shown_four_times_a_second_at_most() -> None:
     now = [0.0]
     shown: list[str] = []
     progress = Progress(lambda state: shown.append(state.text()), clock=lambda: now[0])
-    ids = {"run_id": "1", "pipeline": "orders"}
+    ids: dict[str, Any] = {"run_id": "1", "pipeline": "orders"}
     progress.on_event(RunStarted(**ids, target="wh:orders", mode="append"))
     progress.on_event(PhaseStarted(**ids, phase="read"))
     for step in range(1, 101):

@@ -30,15 +30,15 @@ def completed(notebook: Any, text: str) -> list[str]:
         ("%%flow pipeline orders --to t", ["tgt:"]),
     ],
 )
-def test_tab_completes(notebook: Any, text: str, expected: list[str]):
+def test_tab_completes(notebook: Any, text: str, expected: list[str]) -> None:
     assert completed(notebook, text) == expected
 
 
-def test_a_text_that_only_looks_like_it_is_left_alone(notebook: Any):
+def test_a_text_that_only_looks_like_it_is_left_alone(notebook: Any) -> None:
     text = "print('%flow pre"
     assert "preview" not in completed(notebook, text)
 
 
-def test_a_broken_settings_file_does_not_disturb_typing(notebook: Any, tmp_path: Any):
+def test_a_broken_settings_file_does_not_disturb_typing(notebook: Any, tmp_path: Any) -> None:
     (tmp_path / ".ematix-flow.toml").write_text("nonsense = [")
     assert completed(notebook, "%flow preview or") == ["orders"]

@@ -12,6 +12,7 @@ from ematix_nb.verbs.modules import load_modules
 if TYPE_CHECKING:
     from pathlib import Path
 
+FORMAT: Any = nbformat  # ships no types
 LATER = """
 from ematix_nb import ematix
 
@@ -33,14 +34,14 @@ CELLS = [
 ]
 
 
-def test_the_kernel_and_the_file_give_the_same_module(bare: Any, tmp_path: Path):
+def test_the_kernel_and_the_file_give_the_same_module(bare: Any, tmp_path: Path) -> None:
     for cell in CELLS:
         bare.run(cell)
     shown = bare.run("%flow export --out pipelines.py")[0]
     bare.run("%unload_ext ematix_nb")
     shown.raise_error()
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS if "broken" not in cell])
-    nbformat.write(book, tmp_path / "book.ipynb")
+    book = FORMAT.v4.new_notebook(cells=[FORMAT.v4.new_code_cell(cell) for cell in CELLS if "broken" not in cell])
+    FORMAT.write(book, tmp_path / "book.ipynb")
     text = (tmp_path / "pipelines.py").read_text()
     assert text == export(str(tmp_path / "book.ipynb")).text
     assert "broken" not in text

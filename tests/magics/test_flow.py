@@ -18,13 +18,13 @@ def rows_of(path: str, query: str) -> list[tuple[Any, ...]]:
         return found
 
 
-def test_flow_alone_lists_the_verbs(notebook: Any):
+def test_flow_alone_lists_the_verbs(notebook: Any) -> None:
     _, shown = notebook.run("%flow")
     assert "preview                   show plan, rows and the changes a run would make; writes nothing" in shown
     assert "run NAME --bg             run in the background" in shown
 
 
-def test_a_pipeline_cell_shows_what_it_declared(notebook: Any):
+def test_a_pipeline_cell_shows_what_it_declared(notebook: Any) -> None:
     card = notebook.cell(
         '%%flow pipeline daily --from src --to tgt:daily --mode merge --keys id --schedule "5 3 * * *"\nSELECT 1 AS id'
     )
@@ -39,7 +39,7 @@ def test_a_pipeline_cell_shows_what_it_declared(notebook: Any):
     assert card.to_dict()["facts"]["mode"] == "merge on id"
 
 
-def test_the_same_cell_again_changes_nothing_and_another_says_what(notebook: Any):
+def test_the_same_cell_again_changes_nothing_and_another_says_what(notebook: Any) -> None:
     cell = "%%flow pipeline orders --from src --to tgt:orders --mode {} --keys id\nSELECT * FROM t WHERE id < 5\n"
     assert notebook.cell(cell.format("merge")).state() == "unchanged"
     replaced = notebook.cell(cell.format("scd2"))
@@ -47,7 +47,7 @@ def test_the_same_cell_again_changes_nothing_and_another_says_what(notebook: Any
     assert replaced.replaced == ("mode: merge -> scd2",)
 
 
-def test_a_table_cell_and_what_uses_it(notebook: Any):
+def test_a_table_cell_and_what_uses_it(notebook: Any) -> None:
     notebook.cell("%%flow table stock\nid bigint pk\nname text\n")
     notebook.cell("%%flow pipeline stock --from src --to tgt --table stock\nSELECT id, name FROM t\n")
     card = notebook.cell("%%flow table stock\nid bigint pk\nname text\namount bigint\n")
@@ -61,7 +61,7 @@ def test_a_table_cell_and_what_uses_it(notebook: Any):
     ]
 
 
-def test_a_connection_cell_hides_and_warns_of_a_literal_secret(notebook: Any):
+def test_a_connection_cell_hides_and_warns_of_a_literal_secret(notebook: Any) -> None:
     result, shown = notebook.run(
         "%%flow connection far\nkind = 'postgres'\nurl = 'postgres://ann:hunter22@db.test/wh'\n"
     )
@@ -71,7 +71,7 @@ def test_a_connection_cell_hides_and_warns_of_a_literal_secret(notebook: Any):
     assert "`url` holds a secret in plain text" in shown
 
 
-def test_a_preview_is_an_object(notebook: Any):
+def test_a_preview_is_an_object(notebook: Any) -> None:
     assert notebook.cell("p = %flow preview orders --limit 3") is None
     preview = notebook.shell.user_ns["p"]
     assert isinstance(preview, PreviewResult)
@@ -83,7 +83,7 @@ def test_a_preview_is_an_object(notebook: Any):
     assert "preview of orders: src -> tgt:orders (nothing was written)" in bundle["text/plain"]
 
 
-def test_a_run_gives_its_result_and_a_line_a_phase(notebook: Any):
+def test_a_run_gives_its_result_and_a_line_a_phase(notebook: Any) -> None:
     result, shown = notebook.run("r = %flow run orders\nr")
     assert isinstance(result.result, RunResult)
     assert result.result.rows_inserted == 5
@@ -91,19 +91,19 @@ def test_a_run_gives_its_result_and_a_line_a_phase(notebook: Any):
     assert rows_of("tgt.duckdb", "SELECT count(*), max(name) FROM orders") == [(5, "name 4")]
 
 
-def test_json_gives_plain_values(notebook: Any):
+def test_json_gives_plain_values(notebook: Any) -> None:
     found = notebook.cell("%flow preview orders --limit 2 --format json")
     assert found["rows"] == [[0, "name 0", 0], [1, "name 1", 10]]
 
 
-def test_a_cell_without_a_body_copies_a_table(notebook: Any):
+def test_a_cell_without_a_body_copies_a_table(notebook: Any) -> None:
     notebook.cell("%%flow pipeline copied --from src --to tgt:copied --source-table t")
     assert notebook.cell("%flow preview copied --limit 1").arrow().to_pylist() == [
         {"id": 0, "name": "name 0", "amount": 0}
     ]
 
 
-def test_options_stay_on_the_first_line_and_the_body_stays_as_it_is(notebook: Any):
+def test_options_stay_on_the_first_line_and_the_body_stays_as_it_is(notebook: Any) -> None:
     notebook.cell(
         "%%flow pipeline odd --from src --to tgt:odd\n"
         "SELECT id::int AS id, '{name} $1 %d' AS name -- a comment\nFROM t WHERE id < 2\n"
@@ -129,7 +129,7 @@ def test_options_stay_on_the_first_line_and_the_body_stays_as_it_is(notebook: An
         ("%flow watermark reset orders", UsageError, "UsageError: FLOW-100 "),
     ],
 )
-def test_an_error_of_a_user_is_one_line_and_a_hint(notebook: Any, cell: str, kind: type[Exception], first: str):
+def test_an_error_of_a_user_is_one_line_and_a_hint(notebook: Any, cell: str, kind: type[Exception], first: str) -> None:
     result, shown = notebook.run(cell)
     assert isinstance(result.error_in_exec, kind)
     assert shown.lstrip().startswith(first)
@@ -138,7 +138,7 @@ def test_an_error_of_a_user_is_one_line_and_a_hint(notebook: Any, cell: str, kin
     assert len(shown.strip().splitlines()) <= 8
 
 
-def test_wrong_sql_says_what_is_wrong(notebook: Any):
+def test_wrong_sql_says_what_is_wrong(notebook: Any) -> None:
     notebook.cell("%%flow pipeline wrong --from src --to tgt:wrong\nSELECT nosuch FROM t\n")
     result, shown = notebook.run("%flow preview wrong")
     assert isinstance(result.error_in_exec, SqlError)
@@ -146,7 +146,7 @@ def test_wrong_sql_says_what_is_wrong(notebook: Any):
     assert "Traceback" not in shown
 
 
-def test_debug_shows_the_traceback_of_the_last_error(notebook: Any):
+def test_debug_shows_the_traceback_of_the_last_error(notebook: Any) -> None:
     assert notebook.run("%flow debug")[1].strip() == "no error has happened in this session"
     notebook.run("%flow preview ordres")
     _, shown = notebook.run("%flow debug")
@@ -154,14 +154,14 @@ def test_debug_shows_the_traceback_of_the_last_error(notebook: Any):
     assert "UnknownNameError: FLOW-130 there is no pipeline `ordres`" in shown
 
 
-def test_an_error_in_a_python_cell_names_its_line(notebook: Any):
+def test_an_error_in_a_python_cell_names_its_line(notebook: Any) -> None:
     _, shown = notebook.run("from ematix_nb.declare.registry import get_pipeline\n\nget_pipeline('ordres')")
     assert shown.strip().splitlines()[0] == (
         "UnknownNameError: FLOW-130 there is no pipeline `ordres` (line 3 of the cell)"
     )
 
 
-def test_a_run_that_fails_fails_the_cell_and_shows_the_result(notebook: Any):
+def test_a_run_that_fails_fails_the_cell_and_shows_the_result(notebook: Any) -> None:
     notebook.cell(
         "%%flow pipeline twice --from src --to tgt:orders2 --mode merge --keys id\nSELECT NULL::int AS id, 1 AS x\n"
     )
@@ -172,7 +172,7 @@ def test_a_run_that_fails_fails_the_cell_and_shows_the_result(notebook: Any):
     assert "r" not in notebook.shell.user_ns
 
 
-def test_a_decorated_cell_is_as_good_as_a_magic(notebook: Any):
+def test_a_decorated_cell_is_as_good_as_a_magic(notebook: Any) -> None:
     cell = (
         "from ematix_nb import ematix\n\n"
         "@ematix.pipeline(target='tgt:deco', source_connection='src', mode={!r}, keys=('id',))\n"
@@ -184,7 +184,7 @@ def test_a_decorated_cell_is_as_good_as_a_magic(notebook: Any):
     assert "mode: merge -> scd2" in notebook.run(cell.format("scd2"))[1]
 
 
-def test_a_cell_magic_may_replace_what_a_decorator_declared(notebook: Any):
+def test_a_cell_magic_may_replace_what_a_decorator_declared(notebook: Any) -> None:
     notebook.cell(
         "from ematix_nb import ematix\n\n"
         "@ematix.pipeline(target='tgt:both', source_connection='src')\n"

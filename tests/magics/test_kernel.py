@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+FORMAT: Any = nbformat  # ships no types
 LIMIT = 2.0
 """Seconds within which an interrupt has to stop a run."""
 SLOW = {
@@ -25,7 +26,11 @@ SLOW = {
 }
 
 
-ROWS = "import duckdb\nwith duckdb.connect('tgt.duckdb', read_only=True) as c:\n    print(c.sql('SELECT id, x FROM slow').fetchall())"
+ROWS = """
+import duckdb
+with duckdb.connect('tgt.duckdb', read_only=True) as c:
+    print(c.execute('SELECT id, x FROM slow').fetchall())
+"""
 TABLE = "import duckdb\nwith duckdb.connect('src.duckdb') as c:\n    c.execute('CREATE TABLE t AS SELECT 1 AS id')"
 
 
@@ -123,7 +128,7 @@ def source(request: pytest.FixtureRequest, kernel: Kernel) -> Kernel:
 
 
 @pytest.mark.parametrize("verb", ["run", "dry-run", "preview"])
-def test_an_interrupt_stops_a_slow_query(source: Kernel, verb: str):
+def test_an_interrupt_stops_a_slow_query(source: Kernel, verb: str) -> None:
     reply, shown, seconds = source.run(f"%flow {verb} slow", interrupt_after="asked")
     assert (reply["status"], reply.get("ename")) == ("error", "CancelledError"), shown
     assert "interrupted; nothing was written" in reply["evalue"]
@@ -134,7 +139,7 @@ def test_an_interrupt_stops_a_slow_query(source: Kernel, verb: str):
     assert [run["status"] for run in history["runs"]] == (["cancelled"] if verb == "run" else [])
 
 
-def test_a_notebook_runs_without_a_front_end(tmp_path: Path):
+def test_a_notebook_runs_without_a_front_end(tmp_path: Path) -> None:
     cells = [
         "%load_ext ematix_nb",
         TABLE,
@@ -145,7 +150,7 @@ def test_a_notebook_runs_without_a_front_end(tmp_path: Path):
         "r = %flow run ids\nr",
         "b = %flow run ids --bg\nb.wait().rows_inserted",
     ]
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    book = FORMAT.v4.new_notebook(cells=[FORMAT.v4.new_code_cell(cell) for cell in cells])
     NotebookClient(book, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
     preview = book.cells[5].outputs[-1].data
     assert sorted(preview) == ["text/html", "text/plain"]
@@ -157,12 +162,12 @@ def test_a_notebook_runs_without_a_front_end(tmp_path: Path):
     assert background[-1].data["text/plain"] == "1"
     assert "ids -> lake:ids: success (1 read, 1 inserted)" in background[0].data["text/plain"]
     assert "widgets" not in book.metadata
-    assert len(nbformat.writes(book)) < 100_000
+    assert len(FORMAT.writes(book)) < 100_000
 
 
-def test_a_failing_cell_stops_a_headless_execution(tmp_path: Path):
-    cells = [nbformat.v4.new_code_cell(cell) for cell in ("%load_ext ematix_nb", "%flow run nothing", "1 + 1")]
-    book = nbformat.v4.new_notebook(cells=cells)
+def test_a_failing_cell_stops_a_headless_execution(tmp_path: Path) -> None:
+    cells = [FORMAT.v4.new_code_cell(cell) for cell in ("%load_ext ematix_nb", "%flow run nothing", "1 + 1")]
+    book = FORMAT.v4.new_notebook(cells=cells)
     client = NotebookClient(book, timeout=120, resources={"metadata": {"path": str(tmp_path)}})
     with pytest.raises(CellExecutionError, match="UnknownNameError"):
         client.execute()

@@ -24,7 +24,7 @@ def state_of(shell: Any) -> dict[str, Any]:
     }
 
 
-def test_unloading_leaves_the_shell_as_it_was(bare: Any):
+def test_unloading_leaves_the_shell_as_it_was(bare: Any) -> None:
     before = state_of(bare.shell)
     bare.cell("%load_ext ematix_nb")
     assert state_of(bare.shell) != before
@@ -33,7 +33,7 @@ def test_unloading_leaves_the_shell_as_it_was(bare: Any):
     assert after == before
 
 
-def test_loading_twice_is_loading_once(bare: Any):
+def test_loading_twice_is_loading_once(bare: Any) -> None:
     bare.cell("%load_ext ematix_nb")
     once = state_of(bare.shell)
     bare.cell("%reload_ext ematix_nb")
@@ -49,7 +49,7 @@ def test_loading_twice_is_loading_once(bare: Any):
     }
 
 
-def test_a_magic_of_that_name_comes_back(bare: Any):
+def test_a_magic_of_that_name_comes_back(bare: Any) -> None:
     bare.shell.register_magic_function(lambda line: f"mine {line}", "line", "flow")
     bare.cell("%load_ext ematix_nb")
     assert bare.cell("%flow list").kind == "table"
@@ -58,7 +58,7 @@ def test_a_magic_of_that_name_comes_back(bare: Any):
     del bare.shell.magics_manager.magics["line"]["flow"]
 
 
-def test_loading_imports_no_engine():
+def test_loading_imports_no_engine() -> None:
     code = (
         "import sys\n"
         "from IPython.core.interactiveshell import InteractiveShell\n"
@@ -74,7 +74,7 @@ def test_loading_imports_no_engine():
     assert done.stdout.strip() == "[]"
 
 
-def test_an_error_is_short_and_shows_no_secret_and_no_control_character():
+def test_an_error_is_short_and_shows_no_secret_and_no_control_character() -> None:
     error = FlowError("cannot reach postgres://ann:hunter22@db/wh \x1b[31m", hint="start it")
     assert render(error) == [
         "FlowError: FLOW-000 cannot reach postgres://ann:***@db/wh \\x1b[31m",

@@ -31,18 +31,18 @@ def shown() -> Iterator[None]:
     frontend.set_mode("auto")
 
 
-def test_the_bundle_holds_widget_html_and_text(shown: None):
+def test_the_bundle_holds_widget_html_and_text(shown: None) -> None:
     bundle = preview()._repr_mimebundle_()
     assert sorted(bundle) == [VIEW, "text/html", "text/plain"]
     assert sorted(bundle[VIEW]) == ["model_id", "version_major", "version_minor"]
 
 
-def test_without_a_front_end_there_is_no_widget(shown: None):
+def test_without_a_front_end_there_is_no_widget(shown: None) -> None:
     frontend.set_mode("auto")
     assert sorted(preview()._repr_mimebundle_()) == ["text/html", "text/plain"]
 
 
-def test_unregistering_leaves_nothing(shown: None):
+def test_unregistering_leaves_nothing(shown: None) -> None:
     widgets.unregister()
     assert LIVE_VIEWS == {}
 
@@ -51,7 +51,7 @@ def first_cells(view: PreviewView) -> list[str]:
     return [part.partition("</bdi>")[0] for part in view.rows.value.split('<td class="ef-right"><bdi>')[1:]]
 
 
-def test_paging_through_the_sample():
+def test_paging_through_the_sample() -> None:
     view = PreviewView(preview(rows=60))
     assert first_cells(view) == [str(number) for number in range(25)]
     assert "rows 1 to 25" in view.rows.value
@@ -69,7 +69,7 @@ def test_paging_through_the_sample():
     assert first_cells(view) == [str(number) for number in range(10)]
 
 
-def test_a_page_behind_the_end_is_refused_with_a_message():
+def test_a_page_behind_the_end_is_refused_with_a_message() -> None:
     view = PreviewView(preview(rows=30))
     view.number.value = 9
     assert "there is no page 9" in view.message.value
@@ -78,7 +78,7 @@ def test_a_page_behind_the_end_is_refused_with_a_message():
     assert first_cells(view)[0] == "0"
 
 
-def test_pages_behind_the_sample_come_from_the_source():
+def test_pages_behind_the_sample_come_from_the_source() -> None:
     asked: list[tuple[int, int]] = []
 
     def page(offset: int, rows: int) -> Any:
@@ -96,7 +96,7 @@ def test_pages_behind_the_sample_come_from_the_source():
     assert view.forward.disabled
 
 
-def test_a_source_that_is_gone_is_told_in_the_view():
+def test_a_source_that_is_gone_is_told_in_the_view() -> None:
     def page(offset: int, rows: int) -> Any:
         message = f"cannot reach postgres://ann:hunter22@db/wh ({offset}, {rows})"
         raise ConnectError(message)
@@ -107,7 +107,7 @@ def test_a_source_that_is_gone_is_told_in_the_view():
     assert view.page == 1
 
 
-def test_a_tab_is_filled_when_it_is_opened():
+def test_a_tab_is_filled_when_it_is_opened() -> None:
     view = PreviewView(preview())
     assert [part.value for part in view.folds.values()] == ["", "", "", ""]
     view.tabs.selected_index = 1
@@ -121,7 +121,7 @@ def test_a_tab_is_filled_when_it_is_opened():
     assert [view.tabs.get_title(index) for index in range(5)] == ["Rows", "Columns", "Plan", "SQL", "Changes"]
 
 
-def test_the_button_of_a_run_card_cancels_once():
+def test_the_button_of_a_run_card_cancels_once() -> None:
     calls: list[int] = []
     card = RunCard("<p>running</p>", lambda: calls.append(1))
     card.button.click()

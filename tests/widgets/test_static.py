@@ -122,7 +122,7 @@ def checked(text: str) -> str:
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
-def test_hostile_text_is_text_everywhere(payload: str):
+def test_hostile_text_is_text_everywhere(payload: str) -> None:
     result = preview(payload)
     found = checked(result.to_html())
     if payload.isprintable():
@@ -135,7 +135,7 @@ def test_hostile_text_is_text_everywhere(payload: str):
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
-def test_hostile_text_is_text_in_the_live_view(payload: str):
+def test_hostile_text_is_text_in_the_live_view(payload: str) -> None:
     view = PreviewView(preview(payload))
     for index in range(1, 5):
         view.open(index)
@@ -145,16 +145,16 @@ def test_hostile_text_is_text_in_the_live_view(payload: str):
     checked(view.message.value)
 
 
-def test_formulas_in_data_are_not_typeset():
+def test_formulas_in_data_are_not_typeset() -> None:
     assert preview("$x$").to_html().startswith('<div class="ematix-flow tex2jax_ignore mathjax_ignore">')
 
 
-def test_the_same_preview_gives_the_same_bytes():
+def test_the_same_preview_gives_the_same_bytes() -> None:
     assert preview().to_html() == preview().to_html()
     assert " id=" not in preview().to_html()
 
 
-def test_the_text_of_a_preview():
+def test_the_text_of_a_preview() -> None:
     assert preview("name").to_text().splitlines() == [
         "preview of name: name -> wh:name (nothing was written)",
         "  mode       merge on id, name (name)",
@@ -185,7 +185,7 @@ def test_the_text_of_a_preview():
     ]
 
 
-def test_the_text_shows_twenty_rows_at_most():
+def test_the_text_shows_twenty_rows_at_most() -> None:
     lines = preview(rows=100, complete=False).to_text().splitlines()
     assert "rows: 20 (of 100 sampled; the source has more)" in lines
     assert "  19  name 19" in lines
@@ -200,25 +200,25 @@ def table_preview(sample: Any, **options: Any) -> PreviewResult:
 @pytest.mark.parametrize(
     ("columns", "rows", "cell"), [(5, 50, "x" * 5000), (300, 50, "é" * 100), (2000, 50, "<" * 300), (60, 100_000, "x")]
 )
-def test_the_html_is_small_however_large_the_sample_is(columns: int, rows: int, cell: str):
+def test_the_html_is_small_however_large_the_sample_is(columns: int, rows: int, cell: str) -> None:
     sample = pa.table({f"column {number}": pa.array([cell]).take(pa.array([0] * rows)) for number in range(columns)})
     text = table_preview(sample).to_html()
     assert 2_000 < len(text.encode()) <= MAX_BYTES
     assert text.count("<tr>") < 200
 
 
-def test_long_sql_is_cut():
+def test_long_sql_is_cut() -> None:
     text = table_preview(pa.table({"a": [1]}), sql="SELECT '<' ;\n" * 20_000).to_html()
     assert len(text.encode()) <= MAX_BYTES
 
 
-def test_an_empty_source_is_said_to_be_empty():
+def test_an_empty_source_is_said_to_be_empty() -> None:
     result = table_preview(pa.table({"id": pa.array([], pa.int64())}), complete=True)
     assert "rows: 0 (all rows of the source)" in result.to_text()
     checked(result.to_html())
 
 
-def test_odd_values_are_shown_as_they_are():
+def test_odd_values_are_shown_as_they_are() -> None:
     values = {
         "big": pa.array([2**62]),
         "money": pa.array([decimal.Decimal("12345678901234567890.10")]),
@@ -238,7 +238,7 @@ def test_odd_values_are_shown_as_they_are():
     ]  # fmt: skip
 
 
-def test_two_columns_of_one_name_are_both_shown():
+def test_two_columns_of_one_name_are_both_shown() -> None:
     sample = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
     assert table_preview(sample, complete=True).to_text().splitlines()[-1].split() == ["1", "2"]
     checked(table_preview(sample).to_html())
