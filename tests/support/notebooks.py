@@ -54,7 +54,7 @@ def declare(*sources: str) -> dict[str, str]:
                 continue
             file = f"<ipython-input-{number}-test>"
             linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
-            exec(compile(source, file, "exec"), names)  # noqa: S102 - the test's own cells
+            exec(compile(source, file, "exec"), names)
         return {name: fingerprint(spec) for name, spec in registry.pipelines().items()}
 
 
