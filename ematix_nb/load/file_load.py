@@ -6,7 +6,7 @@ import collections
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.base import TableInfo
-from ematix_nb.declare.spec import Column
+from ematix_nb.declare.spec import BATCH_ID, Column
 from ematix_nb.errors import DataError, UnknownNameError
 from ematix_nb.events import PhaseStarted, Warned
 from ematix_nb.load import window as windows
@@ -14,6 +14,7 @@ from ematix_nb.load.batches import META_TYPES, SourceBatches
 from ematix_nb.load.failpoints import failpoint
 from ematix_nb.load.planner import TargetSide
 from ematix_nb.load.sql_load import Outcome
+from ematix_nb.state.file_state import FileState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from ematix_nb.load.context import RunContext
     from ematix_nb.load.plan import LoadPlan
     from ematix_nb.load.source import OpenSource
-    from ematix_nb.state.file_state import FileState
     from ematix_nb.state.model import Lease, RunRecord, Watermark
 
 
@@ -184,13 +184,24 @@ class FileLoad:
             sql = windows.filtered(dialect, sql, window, have[window.column].type, window.column)
         columns = session.describe(sql)
         schema = pa.schema([pa.field(column.name, to_arrow(column.type)) for column in columns])
-        table = pa.Table.from_batches(session.read(sql, columns), schema=schema)
+        table = self._own(pa.Table.from_batches(session.read(sql, columns), schema=schema))
         types = {column.name: to_arrow(column.type) for column in self.plan.data}
         arrays = [
             table.column(name).cast(types[name]) if name in have else pa.nulls(table.num_rows, types[name])
             for name in names
         ]
         return pa.table(arrays, names=names)
+
+    def _own(self, rows: pa.Table) -> pa.Table:
+        """Without the rows that another pipeline wrote: it may have appended equal ones."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if BATCH_ID not in rows.column_names:
+            return rows
+        mine = FileState(self.session, self.thing).batches(self.plan.state_name)
+        batch = rows.column(BATCH_ID).cast(pa.string())
+        return rows.filter(pc.or_(pc.is_null(batch), pc.is_in(batch, pa.array(sorted(mine), pa.string()))))
 
     def _warn(self, message: str) -> None:
         self.outcome.warnings.append(message)

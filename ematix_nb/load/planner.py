@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.base import Verdict
-from ematix_nb.declare.address import parse_table_name
 from ematix_nb.declare.fingerprint import fingerprint
 from ematix_nb.declare.pipelines import resolve_keys
 from ematix_nb.declare.spec import SCD2_COLUMNS, Column, TableRef
@@ -16,6 +15,7 @@ from ematix_nb.load import window as windows
 from ematix_nb.load.conversions import Conversion, conversion
 from ematix_nb.load.plan import ARROW, COPY_THROUGH, INSERT_SELECT, ColumnPlan, LoadPlan
 from ematix_nb.load.schema import SchemaPlan, plan_files, plan_schema
+from ematix_nb.load.targets import state_name
 from ematix_nb.sql.check import check_select
 from ematix_nb.sql.source_query import build_source_query
 
@@ -62,16 +62,6 @@ class _Reading:
     notes: tuple[str, ...]
     event: str | None = None
     order: str | None = None
-
-
-def target_ref(target: TargetSpec) -> TableRef:
-    """The name of a target's table (for file targets: its folder)."""
-    return target.table.ref if target.table is not None else parse_table_name(target.thing)
-
-
-def state_name(spec: PipelineSpec, ref: TableRef) -> str:
-    """The name under which a target keeps the state of a pipeline."""
-    return spec.name if len(spec.targets) == 1 else f"{spec.name}::{ref}"
 
 
 def make_plan(
@@ -433,4 +423,4 @@ def _promises(side: TargetSide) -> tuple[str, ...]:
     return ()
 
 
-__all__ = ["TargetSide", "make_plan", "state_name", "target_ref"]
+__all__ = ["TargetSide", "make_plan"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import inspect
 import uuid
 from dataclasses import dataclass, field
@@ -14,12 +15,14 @@ from ematix_nb.clock import SYSTEM_CLOCK
 from ematix_nb.connections import redact, resolve
 from ematix_nb.declare import registry
 from ematix_nb.declare.transforms import Transform, TransformRef
-from ematix_nb.errors import DeclarationError, FlowError
+from ematix_nb.errors import DeclarationError, FlowError, RunError
 from ematix_nb.load.failpoints import failpoint
-from ematix_nb.state.model import RunRecord
+from ematix_nb.state import liveness
+from ematix_nb.state.model import Claim, RunRecord
 from ematix_nb.state.sql_state import SqlState
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Iterator
 
     from ematix_nb.declare.spec import PipelineSpec
@@ -125,6 +128,57 @@ def run_step(step: Any, connection: Any, parent: ParentContext | None, *, name: 
             status, error = "transform_failed", redact(f"{type(exc).__name__}: {exc}")
         _record(session, run_id, name, parent, started, status, error, metrics)
     return {"name": name, "run_id": run_id, "status": status, "error": error, "metrics": metrics}
+
+
+def transform_slot(transform: Transform) -> dt.datetime | None:
+    """The newest slot of a scheduled transform that committed."""
+    resolved = resolve(transform.target_connection)
+    session = backend_for(resolved.kind).open(resolved, read_only=True, create=False)
+    try:
+        return SqlState(session).slot(_scheduled_name(transform)).last_done
+    finally:
+        session.close()
+
+
+def run_scheduled(transform: Transform, slot: dt.datetime) -> TargetOutcome | None:
+    """Run a scheduled transform for one slot: its work, the slot and the history commit together.
+
+    Returns:
+        None when the slot was done meanwhile.
+    """
+    from ematix_nb.load.run import TargetOutcome
+
+    started = SYSTEM_CLOCK.now()
+    name = _scheduled_name(transform)
+    record = RunRecord(
+        run_id=str(uuid.uuid4()), pipeline=name, mode="transform", path="transform", started_at=started,
+        trigger="schedule", slot=slot, host=liveness.host_name(), process=liveness.process_token(),
+    )  # fmt: skip
+    with _session(transform.target_connection) as (resolved, session):
+        state = SqlState(session)
+        state.ensure()
+        lease = state.acquire(Claim(name, record.run_id, record.host, record.process), record)
+        if state.slot(name, slot).done:
+            state.withdraw(lease)
+            return None
+        error: FlowError | None = None
+        try:
+            session.begin()
+            metrics = _call(transform.function, TransformConnection(resolved.name, session), None)
+            record = dataclasses.replace(record, status="success", metrics=metrics, finished_at=SYSTEM_CLOCK.now())
+            state.write_commit(lease, record, None)
+            session.commit()
+        except Exception as exc:  # noqa: BLE001  the user's function may raise anything; it is recorded
+            error = exc if isinstance(exc, FlowError) else RunError(redact(f"{type(exc).__name__}: {exc}"))
+            failed = dataclasses.replace(record, status="failed", error=str(error), finished_at=SYSTEM_CLOCK.now())
+            state.close_failed(lease, failed)
+    seconds = (SYSTEM_CLOCK.now() - started).total_seconds()
+    status = "failed" if error else "success"
+    return TargetOutcome(record.run_id, resolved.name, status, error=error, seconds=seconds)
+
+
+def _scheduled_name(transform: Transform) -> str:
+    return f"transform:{transform.name}"
 
 
 def _call(step: Any, connection: TransformConnection, parent: ParentContext | None) -> dict[str, Any]:

@@ -21,13 +21,12 @@ from ematix_nb.load import window as windows
 from ematix_nb.load.failpoints import failpoint
 from ematix_nb.load.file_load import FileLoad, file_side
 from ematix_nb.load.heartbeat import Heartbeat
-from ematix_nb.load.planner import TargetSide, make_plan, state_name, target_ref
+from ematix_nb.load.planner import TargetSide, make_plan
 from ematix_nb.load.source import open_source
 from ematix_nb.load.sql_load import SqlLoad
+from ematix_nb.load.targets import file_thing, state_name, state_store, target_ref
 from ematix_nb.state import liveness
-from ematix_nb.state.file_state import FileState
 from ematix_nb.state.model import COUNT_NAMES, Claim, Lease, RunRecord, Watermark
-from ematix_nb.state.sql_state import SqlState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,7 +67,7 @@ class OpenTarget:
         self.session: Any = self.backend.open(self.connection, read_only=read_only, create=create)
         self.name = state_name(spec, self.ref)
         self.is_sql = self.session.capabilities.has_sql
-        self.state: StateStore = SqlState(self.session) if self.is_sql else FileState(self.session, self.thing)
+        self.state = state_store(self.session, target)
         self.landing: TargetOutcome | None = None
         """What the run is when its commit lands; set right before the commit is sent."""
         self.committed = False
@@ -77,10 +76,7 @@ class OpenTarget:
     @property
     def thing(self) -> str:
         """The folder of a file target."""
-        if self.target.table is not None:
-            options = dict(self.target.write_options)
-            return str(options.get("prefix") or str(self.ref).replace(".", "/"))
-        return self.target.thing
+        return file_thing(self.target)
 
     def side(self) -> TargetSide:
         """What the planner has to know."""
@@ -100,7 +96,7 @@ class OpenTarget:
     def reopen_state(self) -> tuple[StateStore, Callable[[], None]]:
         """A second session for the heartbeat."""
         session = self.backend.open(self.connection, read_only=False, create=False)
-        return (SqlState(session) if self.is_sql else FileState(session, self.thing)), session.close
+        return state_store(session, self.target), session.close
 
     def loader(self, plan: LoadPlan, source: OpenSource, context: RunContext) -> Any:
         """The executor for this kind of target."""

@@ -63,6 +63,8 @@ class SqlLoad:
         self.outcome = Outcome()
         self.statements = statements_for(plan, session.dialect, context)
         self.batches = SourceBatches(plan, source, context, session.dialect.store)
+        self._reopened = 0
+        """Versions beyond those of the staged rows: deleted keys that came back."""
         self._kinds = {column.name: column.type for column in plan.source_columns}
 
     # -- the steps --------------------------------------------------------------------------------------------
@@ -245,6 +247,9 @@ class SqlLoad:
         self.outcome.add("rows_inserted", inserted)
         staged = int(self.session.fetch(self.statements.count_stage())[0][0])
         self.outcome.add("rows_unchanged", staged - inserted)
+        if self.target.handle_deletes == "soft":
+            self._reopened = self.session.execute(self.statements.reopen())
+            self.outcome.add("rows_inserted", self._reopened)
         for ref in (CHAIN, NEW_VERSIONS):
             self._drop(ref)
 
@@ -301,6 +306,7 @@ class SqlLoad:
         counts = self.outcome.counts
         read = counts.get("rows_read", 0)
         applied = sum(counts.get(f"rows_{name}", 0) for name in ("inserted", "unchanged", "deduplicated", "filtered"))
+        applied -= self._reopened
         if self.plan.mode == "merge":
             applied += counts.get("rows_updated", 0)
         if read != applied:

@@ -14,6 +14,7 @@ import decimal
 import uuid
 from typing import TYPE_CHECKING, ClassVar
 
+from ematix_nb.declare.data_types import TIMESTAMPTZ
 from ematix_nb.errors import DataError, DeclarationError
 
 if TYPE_CHECKING:
@@ -166,6 +167,11 @@ class Dialect:
     def comparable(self, expression: str, kind: DataType) -> str:
         """An expression that can be compared for equality (types without it become text)."""
         return expression
+
+    def moment(self, expression: str, kind: DataType) -> str:
+        """A date or time as the system stores a ``timestamptz``; without a zone it is UTC."""
+        stored = self.store(TIMESTAMPTZ).type
+        return f"CAST({expression} AS {self.type_sql(stored)})"
 
     def orderable(self, kind: DataType) -> bool:
         """Whether the stored form of a type sorts like its values (decimals kept as text do not)."""

@@ -331,13 +331,8 @@ class LoadStatements:
 
     @property
     def _event(self) -> str:
-        kind = self.dialect.type_sql(self.dialect.store(TIMESTAMPTZ).type)
-        quoted = self.dialect.quote(self.event_column or "")
-        return (
-            f"s.{quoted}"
-            if self.column(self.event_column or "").type.kind == "timestamptz"
-            else f"CAST(s.{quoted} AS {kind})"
-        )
+        name = self.event_column or ""
+        return self.dialect.moment(f"s.{self.dialect.quote(name)}", self.column(name).type)
 
     def fill_chain(self) -> tuple[str, str]:
         """Collect the versions of every touched key: the target's, then the staged ones.
@@ -426,4 +421,21 @@ class LoadStatements:
             f" ON {self._chain_match('n', 's')} AND n.begins = {self._event}\n"
             f"WHERE n.staged = {self._true} AND NOT EXISTS (SELECT 1 FROM {self._target} AS t"
             f" WHERE {self._chain_match('n', 't')} AND t.{quote(VALID_FROM)} = n.begins)"
+        )
+
+    def reopen(self) -> str:
+        """After soft deletes: a staged key without a current version begins one now, with its latest content.
+
+        Its event time lies before the gap, so the chain alone would leave a key closed that the source has again.
+        """
+        quote = self.dialect.quote
+        extra = (VALID_FROM, VALID_TO, IS_CURRENT, ROW_HASH)
+        event = quote(self.event_column or "")
+        return (
+            f"INSERT INTO {self._target} ({self._insert_columns(extra)})\n"
+            f"SELECT {self.dialect.columns(self.names, 's')}, {self.moment}, {self._null_time}, {self._true},"
+            f" {self._hash('s')}{self._meta_values} FROM {self._stage} AS s\n"
+            f"WHERE NOT EXISTS (SELECT 1 FROM {self._target} AS t WHERE {self._same_key('s', 't')} AND {self._current})"
+            f" AND NOT EXISTS (SELECT 1 FROM {self._stage} AS x WHERE {self._same_key('s', 'x')}"
+            f" AND x.{event} > s.{event})"
         )

@@ -106,10 +106,15 @@ class FileState:
                 entry["watermark"] = {"column": mark.column, "value": mark.value, "type": mark.type}
             if record.slot is not None:
                 entry["slots"] = [*entry.get("slots", []), record.slot.isoformat()][-KEPT_SLOTS:]
+            entry["batches"] = [*entry.get("batches", []), record.run_id]
             _close(entry, record)
             held.update(run_id="", expires_at=0.0)
 
         self._change(record.pipeline, change, files)
+
+    def batches(self, pipeline: str) -> frozenset[str]:
+        """The runs of a pipeline whose files are live."""
+        return frozenset(self._entry(pipeline).get("batches", []))
 
     def close_failed(self, lease: Lease, record: RunRecord) -> bool:
         """Write the end of a run that did not commit, remove what it staged, give the lease back."""
@@ -199,8 +204,11 @@ class FileState:
             state = copy.deepcopy(newest.state) if newest else {}
             entry = state.setdefault(PIPELINES, {}).setdefault(pipeline, {})
             change(entry)
-            kept = newest.files if newest else ()
-            manifest = _manifest(newest.seq + 1 if newest else 1, files(kept) if files else kept, state)
+            live = newest.files if newest else ()
+            if files is not None:
+                live = files(live)
+                entry["batches"] = _with_files(entry["batches"], live)
+            manifest = _manifest(newest.seq + 1 if newest else 1, live, state)
             try:
                 self._session.publish(self._thing, manifest)
             except LockedError:
@@ -214,6 +222,12 @@ def _manifest(seq: int, files: tuple[str, ...], state: dict[str, Any]) -> Manife
     from ematix_nb.backends.base import Manifest
 
     return Manifest(seq, files, state)
+
+
+def _with_files(batches: list[str], live: tuple[str, ...]) -> list[str]:
+    """The runs that wrote a live file: its name holds the run's id."""
+    names = "\n".join(live)
+    return [batch for batch in batches if batch in names]
 
 
 def _close(entry: dict[str, Any], record: RunRecord) -> None:

@@ -47,6 +47,12 @@ class SQLiteDialect(Dialect):
         """Decimals with a fraction are kept as text, which sorts like words."""
         return not types.type_name(kind).startswith("DECIMAL_TEXT")
 
+    def moment(self, expression: str, kind: DataType) -> str:
+        """Text of one form, whatever the column's own form is; nanoseconds are cut to microseconds."""
+        if kind.kind == "date":
+            return f"(substr({expression}, 1, 10) || ' 00:00:00.000000+00:00')"
+        return f"(substr({expression}, 1, 26) || '+00:00')"
+
     def __init__(self, attached: Collection[str] = ("main", "temp")) -> None:
         self.attached = frozenset(name.lower() for name in attached)
 

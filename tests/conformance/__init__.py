@@ -1,0 +1,1 @@
+"""One suite for every backend: the same behaviour from each, with real systems."""

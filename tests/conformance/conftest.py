@@ -1,0 +1,51 @@
+"""Each test gets its systems fresh, with a registry of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ematix_nb.declare import registry
+from tests.conformance.matrix import SYSTEMS, System, open_system
+from tests.conformance.run import Bench
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+OTHER = {"postgres": "duckdb", "duckdb": "sqlite", "sqlite": "duckdb", "parquet": "duckdb", "csv": "sqlite", "jsonl": "sqlite"}
+"""For each target a source of another kind."""
+
+
+@pytest.fixture(autouse=True)
+def _empty_registry() -> Iterator[None]:
+    with registry.scratch():
+        yield
+
+
+def pairs(mode: str, *, same: bool = True) -> list[Any]:
+    """Parameters for `bench`: each target that has the mode, from its own system and from another one."""
+    found = []
+    for name, system in SYSTEMS.items():
+        if mode in system.modes:
+            found += [(name, name)] if same else []
+            found.append((name, OTHER[name]))
+    return [pytest.param(pair, id=f"{pair[1]}-to-{pair[0]}") for pair in found]
+
+
+@pytest.fixture
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
+    """A target and a source; the parameter names their systems (target, source)."""
+    target, source = request.param
+    url = request.getfixturevalue("pg_url") if "postgres" in (target, source) else None
+    there = open_system(target, tmp_path / "target", url, label="target_place")
+    return Bench(there, there if source == target else open_system(source, tmp_path / "source", url, label="source_place"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests whose parameter names PostgreSQL."""
+    for item in items:
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        if any("postgres" in str(value) for value in parameters.values() if not isinstance(value, System)):
+            item.add_marker(pytest.mark.integration)
