@@ -15,15 +15,15 @@ from ematix_nb.clock import SYSTEM_CLOCK
 from ematix_nb.errors import FlowError, LockedError
 from ematix_nb.events import SILENT
 from ematix_nb.schedule import due_slots, parse_schedule
-from ematix_nb.verbs.results import DueResult
+from ematix_nb.verbs.results import DueResult, RunResult
 from ematix_nb.verbs.slot_cache import SlotCache
 
 if TYPE_CHECKING:
     from ematix_nb.declare.spec import PipelineSpec
+    from ematix_nb.declare.transforms import Transform
     from ematix_nb.events import Listener
     from ematix_nb.load.cancel import CancelToken
     from ematix_nb.schedule import Due
-    from ematix_nb.verbs.results import RunResult
 
 MAX_ATTEMPTS = 3
 """Failed runs of one slot before it is left alone until the next slot."""
@@ -69,8 +69,18 @@ def run_due(
             skipped.append(f"{spec.name}: {exc.what}")
         except FlowError as exc:
             failed.append({"pipeline": spec.name, "error": str(exc)})
+    transforms = [
+        each for each in registry.transforms().values() if each.schedule and (not names or each.name in names)
+    ]
+    for transform in transforms:
+        try:
+            _fire_transform(transform, call, ran, skipped)
+        except LockedError as exc:
+            skipped.append(f"{transform.name}: {exc.what}")
+        except FlowError as exc:
+            failed.append({"pipeline": transform.name, "error": str(exc)})
     cache.save()
-    return DueResult(tuple(ran), tuple(failed), tuple(skipped), len(scheduled), notes)
+    return DueResult(tuple(ran), tuple(failed), tuple(skipped), len(scheduled) + len(transforms), notes)
 
 
 @dataclass(frozen=True)
@@ -85,8 +95,12 @@ class _Call:
 
     def due(self, spec: PipelineSpec, done: dt.datetime | None) -> Due:
         """The due slots of a pipeline, given the newest one that was done."""
-        schedule = parse_schedule(spec.schedule or "", spec.timezone)
-        policy = self.catch_up or spec.catch_up
+        return self.due_at(spec.schedule or "", spec.timezone, spec.catch_up, done)
+
+    def due_at(self, text: str, timezone: str, catch_up: str, done: dt.datetime | None) -> Due:
+        """The due slots of a schedule."""
+        policy = self.catch_up or catch_up
+        schedule = parse_schedule(text, timezone)
         return due_slots(schedule, self.now, done, self.interval, policy)  # type: ignore[arg-type]  # checked before
 
 
@@ -115,20 +129,37 @@ def _fire(spec: PipelineSpec, call: _Call, cache: SlotCache, ran: list[RunResult
 
 
 def _due(spec: PipelineSpec, call: _Call, cache: SlotCache) -> Due:
-    """What is due by the target's state; the cache learns what was done elsewhere."""
-    from ematix_nb.verbs.states import open_state
+    """What is due by the targets' state (the one that is furthest behind); the cache learns what was done elsewhere."""
+    from ematix_nb.load.targets import open_state
 
-    done = None
-    with open_state(spec, spec.targets[0]) as (state, name):
-        if state is not None:
-            done = state.slot(name).last_done
-    if done is not None:
-        cache.done(spec, done)
-    return call.due(spec, done)
+    slots = []
+    for target in spec.targets:
+        with open_state(spec, target) as (state, name):
+            slots.append(state.slot(name).last_done)
+    behind = None if None in slots else min(slot for slot in slots if slot is not None)
+    if behind is not None:
+        cache.done(spec, behind)
+    return call.due(spec, behind)
 
 
 def _attempts(spec: PipelineSpec, slot: dt.datetime) -> int:
-    from ematix_nb.verbs.states import open_state
+    from ematix_nb.load.targets import open_state
 
-    with open_state(spec, spec.targets[0]) as (state, name):
-        return state.slot(name, slot).attempts if state is not None else 0
+    tried = []
+    for target in spec.targets:
+        with open_state(spec, target) as (state, name):
+            tried.append(state.slot(name, slot).attempts)
+    return max(tried)
+
+
+def _fire_transform(transform: Transform, call: _Call, ran: list[RunResult], skipped: list[str]) -> None:
+    """A scheduled transform: the same rules as a pipeline; its state is in the target that it works on."""
+    from ematix_nb.load.post import run_scheduled, transform_slot
+
+    due = call.due_at(transform.schedule or "", "UTC", "latest", transform_slot(transform))
+    for slot in due.slots:
+        outcome = run_scheduled(transform, slot)
+        if outcome is None:
+            skipped.append(f"{transform.name}: the slot {slot:%Y-%m-%d %H:%M} UTC was done elsewhere")
+            continue
+        ran.append(RunResult(f"transform:{transform.name}", "", (outcome,)))

@@ -129,7 +129,7 @@ def _places(name: str | None) -> Iterator[tuple[str, Callable[[], AbstractContex
 def _opener(spec: PipelineSpec, index: int) -> Callable[[], AbstractContextManager[Any]]:
     @contextlib.contextmanager
     def opened() -> Iterator[Any]:
-        from ematix_nb.verbs.states import open_state
+        from ematix_nb.load.targets import open_state
 
         with open_state(spec, spec.targets[index]) as (state, _):
             yield state

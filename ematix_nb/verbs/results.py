@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ematix_nb.errors import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import pyarrow as pa
 
@@ -28,6 +28,20 @@ LIVE_VIEWS: dict[type, Callable[[Any], dict[str, Any] | None]] = {}
 def _moment(text: str) -> str:
     """A watermark for people: whole seconds without their zeros."""
     return text.replace(".000000", "")
+
+
+def _count_words(counts: Mapping[str, int]) -> str:
+    """Row counts in one order, whatever the load counted first.
+
+    Example:
+        >>> _count_words({"rows_read": 1200, "rows_closed": 2, "rows_inserted": 3, "rows_updated": 0})
+        '1,200 read, 3 inserted, 2 closed'
+    """
+    from ematix_nb.state.model import COUNT_NAMES
+
+    names = [*COUNT_NAMES, *(name for name in counts if name not in COUNT_NAMES)]
+    words = [f"{counts[name]:,} {name.removeprefix('rows_')}" for name in names if counts.get(name)]
+    return ", ".join(words) or "no rows"
 
 
 class Result:
@@ -79,6 +93,8 @@ class RunResult(Result):
     def status(self) -> str:
         """success, failed, cancelled, partial, already-done or dry-run."""
         states = {outcome.status for outcome in self.targets}
+        if "success" in states:
+            states.discard("already-done")
         if len(states) == 1:
             (state,) = states
             bad = any(step["status"] == "transform_failed" for step in self.transforms)
@@ -149,10 +165,7 @@ class RunResult(Result):
     def _lines(self) -> list[str]:
         lines = []
         for outcome in self.targets:
-            counts = ", ".join(
-                f"{rows:,} {name.removeprefix('rows_')}" for name, rows in outcome.counts.items() if rows
-            )
-            what = counts or "no rows"
+            what = _count_words(outcome.counts)
             lines.append(f"{self.pipeline} -> {outcome.target}: {outcome.status} ({what}) in {outcome.seconds:.1f} s")
             if outcome.watermark_after and not self.dry:
                 before, after = _moment(outcome.watermark_before), _moment(outcome.watermark_after)

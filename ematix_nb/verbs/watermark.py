@@ -8,9 +8,9 @@ from ematix_nb.declare import registry
 from ematix_nb.declare.data_types import INTEGER_KINDS
 from ematix_nb.declare.fingerprint import connection_name
 from ematix_nb.errors import FlowError, RunError, UsageError
+from ematix_nb.load.targets import open_state
 from ematix_nb.verbs.commands import known_pipeline
 from ematix_nb.verbs.results import TableResult
-from ematix_nb.verbs.states import open_state
 
 if TYPE_CHECKING:
     from ematix_nb.declare.spec import PipelineSpec, TargetSpec

@@ -1,0 +1,56 @@
+"""Where the target of a pipeline is: its table or folder, the name of its state, and how to read that state alone."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from ematix_nb.backends.registry import backend_for
+from ematix_nb.connections import resolve
+from ematix_nb.declare.address import parse_table_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ematix_nb.declare.spec import PipelineSpec, TableRef, TargetSpec
+    from ematix_nb.state.model import StateStore
+
+
+def target_ref(target: TargetSpec) -> TableRef:
+    """The name of a target's table (of a file target: its folder, as a name)."""
+    return target.table.ref if target.table is not None else parse_table_name(target.thing)
+
+
+def file_thing(target: TargetSpec) -> str:
+    """The folder of a file target."""
+    if target.table is not None:
+        prefix = dict(target.write_options).get("prefix")
+        return str(prefix or str(target.table.ref).replace(".", "/"))
+    return target.thing
+
+
+def state_name(spec: PipelineSpec, ref: TableRef) -> str:
+    """The name under which a target keeps the state of a pipeline."""
+    return spec.name if len(spec.targets) == 1 else f"{spec.name}::{ref}"
+
+
+def state_store(session: Any, target: TargetSpec) -> StateStore:
+    """The state of an open target."""
+    if session.capabilities.has_sql:
+        from ematix_nb.state.sql_state import SqlState
+
+        return SqlState(session)
+    from ematix_nb.state.file_state import FileState
+
+    return FileState(session, file_thing(target))
+
+
+@contextlib.contextmanager
+def open_state(spec: PipelineSpec, target: TargetSpec, *, read_only: bool = True) -> Iterator[tuple[StateStore, str]]:
+    """The state of one target and the name under which it knows the pipeline; nothing is created."""
+    connection = resolve(target.connection)
+    session = backend_for(connection.kind).open(connection, read_only=read_only, create=False)
+    try:
+        yield state_store(session, target), state_name(spec, target_ref(target))
+    finally:
+        session.close()
