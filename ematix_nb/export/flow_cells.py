@@ -34,6 +34,18 @@ _CLASSES = {
 _PARSERS = ("parse_timestamp", "parse_date")
 
 
+def is_plain_secret(setting: str, value: str) -> bool:
+    """Whether a value is, or holds, a secret that stands there in plain.
+
+    Example:
+        >>> is_plain_secret("password", "x"), is_plain_secret("password", "${PW}"), is_plain_secret("path", "x")
+        (True, False, False)
+    """
+    if not value or is_reference(value):
+        return False
+    return is_secret_setting(setting) or redact_url(value) != value
+
+
 def refuse_secrets(name: str, settings: Mapping[str, Any], where: str) -> None:
     """Stop when a connection's settings hold a secret in plain.
 
@@ -41,9 +53,7 @@ def refuse_secrets(name: str, settings: Mapping[str, Any], where: str) -> None:
         UsageError: Names the setting and a variable for it, never the value.
     """
     for setting, value in settings.items():
-        if not isinstance(value, str) or not value or is_reference(value):
-            continue
-        if is_secret_setting(setting) or redact_url(value) != value:
+        if isinstance(value, str) and is_plain_secret(setting, value):
             variable = "".join(one if one.isalnum() else "_" for one in f"{name}_{setting}").upper()
             what = f"`{setting}` of connection `{name}` holds a secret in plain text, which no export writes"
             raise UsageError(what, hint=f'write {setting} = "${{{variable}}}" in the cell', where=where)

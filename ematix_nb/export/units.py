@@ -11,7 +11,7 @@ from ematix_nb.connections.base import is_secret_setting
 from ematix_nb.declare import cells as flow
 from ematix_nb.declare.address import parse_table_name, snake_case
 from ematix_nb.errors import FlowError, UsageError
-from ematix_nb.export.flow_cells import refuse_secrets
+from ematix_nb.export.flow_cells import is_plain_secret, refuse_secrets
 from ematix_nb.export.literals import Group, layout, text_literal
 from ematix_nb.export.python_cells import Line, Statement, dotted, is_definition, python_statements
 
@@ -250,7 +250,6 @@ def refuse_python_secrets(unit: Unit) -> None:
     Raises:
         UsageError: Names the cell and the setting, never the value.
     """
-    name = unit.key[1] if unit.key[:1] == ("connection",) else (unit.defines or ("connection",))[0]
     for node in ast.walk(ast.parse(unit.source)):
         named: list[str] = []
         value: ast.expr | None = None
@@ -263,8 +262,13 @@ def refuse_python_secrets(unit: Unit) -> None:
         if not isinstance(value, ast.Constant) or not isinstance(text := value.value, str):
             continue
         for setting in named:
-            if is_secret_setting(setting.lower()) or "://" in text:
-                refuse_secrets(name, {setting.lower(): text}, unit.cell.place)
+            if not (is_secret_setting(setting.lower()) or "://" in text) or not is_plain_secret(setting.lower(), text):
+                continue
+            if unit.key[:1] == ("connection",):
+                refuse_secrets(unit.key[1], {setting: text}, unit.cell.place)
+            what = f"`{setting}` holds a secret in plain text, which no export writes"
+            hint = f'in a connection write "${{{setting.upper()}}}", elsewhere os.environ["{setting.upper()}"]'
+            raise UsageError(what, hint=hint, where=unit.cell.place)
 
 
 def _parameter(statement: Statement) -> Unit | None:
