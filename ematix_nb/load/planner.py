@@ -403,7 +403,9 @@ def _route(
     passes = side.capabilities.pass_through and source_capabilities is not None and source_capabilities.pass_through
     if passes and source.dialect.name == side.backend and all(_same_type(column, side) for column in columns):
         return COPY_THROUGH, "both speak the same binary form and the column types are equal", staged
-    return ARROW, "two systems" if source.dialect.name != side.backend else "column types differ", staged
+    if source.dialect.name != side.backend:
+        return ARROW, "two systems", staged
+    return ARROW, "column types differ" if side.capabilities.pass_through else "two databases", staged
 
 
 def _by_itself(column: ColumnPlan) -> bool:

@@ -26,6 +26,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     with registry.scratch():
         register_connection(DuckDBConnection(name="duck", path=str(tmp_path / "w.duckdb")))
+        duckdb.connect(tmp_path / "w.duckdb").close()
         register_connection(SQLiteConnection(name="lite", path=str(tmp_path / "w.sqlite")))
         yield
 
