@@ -151,7 +151,7 @@ def read_settings(path: Path, *, check_owner: bool = False) -> SettingsFile | No
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        what = f"{path} cannot be read: {error.strerror}"
+        what = f"the settings file cannot be read: {error.strerror}"
         raise ConfigError(what, hint="make it a file that this user may read", where=str(path)) from None
     settings = parse_settings(path, raw)
     if status.st_mode & _EVERYBODY and os.name == "posix":
@@ -180,13 +180,13 @@ def parse_settings(path: Path, raw: bytes) -> SettingsFile:
 
 def _decoded(path: Path, raw: bytes) -> str:
     if raw.startswith(_UTF16) or b"\0" in raw[:200]:
-        what = f"{path} is encoded as UTF-16, expected UTF-8"
+        what = "the settings file is encoded as UTF-16, expected UTF-8"
         raise ConfigError(what, hint="save it as UTF-8", where=str(path))
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-        what = f"{path} is not UTF-8: byte 0x{raw[error.start]:02x}"
+        what = f"the settings file is not UTF-8: byte 0x{raw[error.start]:02x}"
         raise ConfigError(what, hint="save it as UTF-8", where=f"{path}:{line}") from None
 
 
@@ -305,6 +305,8 @@ def _find(text: str, table: str, key: str) -> tuple[int, int]:
                 fallback = (number, line.index("[") + 1)
                 if not key:
                     return fallback
+            elif not fallback[0] and current.startswith(f"{table or key}."):
+                fallback = (number, line.index("[") + 1)
         elif current == table and key and (match := assignment.match(line)):
             return number, len(match[1]) + 1
         elif inline and current == table.rpartition(".")[0] and (match := inline.match(line)):

@@ -166,7 +166,8 @@ def _targets(given: Mapping[str, Any]) -> tuple[TargetSpec, ...]:
     one, several = given.get("target"), given.get("targets")
     if (one is None) == (several is None):
         what = "a pipeline has target= or targets=; " + ("neither is given" if one is None else "both are given")
-        raise DeclarationError(what, hint='target="warehouse:analytics.orders"')
+        hint = 'write target="warehouse:analytics.orders"' if one is None else "take one of them away"
+        raise DeclarationError(what, hint=hint)
     if several is None:
         return (target_spec(one, given, alone=True),)
     if isinstance(several, (str, type)) or not isinstance(several, Iterable) or not (listed := list(several)):

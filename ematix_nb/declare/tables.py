@@ -60,6 +60,7 @@ def table(schema: str | ClassT | None = None, name: str | None = None) -> ClassT
 
 def _declare(cls: ClassT, schema: str | None, name: str | None) -> ClassT:
     _check_class(cls)
+    _check_attributes(cls)
     spec = make_table(
         TableRef(schema, name or snake_case(cls.__name__)),
         [
@@ -85,6 +86,20 @@ def _check_class(cls: Any) -> None:
         if made:
             what = f"@table: `{cls.__name__}` is {kind}; a table is a plain class"
             raise DeclarationError(what, hint="take the other decorator or base class away")
+
+
+def _check_attributes(cls: type) -> None:
+    """Refuse what looks like a column and is none: ``a = Text`` has no type, in ``a: Text = "x"`` the value is lost."""
+    annotated = dict(_annotated(cls))
+    for name, value in vars(cls).items():
+        if name.startswith("_") or hasattr(type(value), "__get__"):
+            continue
+        if name in annotated:
+            what = f"column `{name}` of `{cls.__name__}` has the value {str(value)[:40]!r}, which would never be used"
+            raise DeclarationError(what, hint=f"take it away; Annotated[..., default({str(value)[:40]!r})] fills NULLs")
+        if name not in inspect.get_annotations(cls):
+            what = f"`{name}` of `{cls.__name__}` has no type"
+            raise DeclarationError(what, hint=f"write `{name}: Text`; what is no column begins with `_`")
 
 
 def _annotated(cls: type) -> list[tuple[str, Any]]:

@@ -279,9 +279,27 @@ def _syntax_error(body: str, exc: Any) -> SqlError:
     text = str(first.get("description") or exc)
     if "'this' missing" in text or "Required keyword" in text:
         text = "something is missing after it"
+    elif "Unexpected token" in text:
+        text = "it was not expected"
     near = f" near `{highlight[:40]}`" if highlight else ""
     column = max(1, end - len(highlight) + 1)
-    return located(f"syntax error{near}: {text[:160]},", body, line, column, width=len(highlight))
+    words = [token for token, _ in _words(_tokens(body, _ENGINE)) if (token.line, token.col) <= (line, end)]
+    hint = _misspelt(words[-2:]) or "correct the query there"
+    return located(f"syntax error{near}: {text[:160]},", body, line, column, hint, width=len(highlight))
+
+
+_CLAUSES = ("FROM", "WHERE", "GROUP", "ORDER", "HAVING", "LIMIT", "JOIN", "UNION", "SELECT", "BETWEEN", "DISTINCT")
+
+
+def _misspelt(tokens: Sequence[Any]) -> str:
+    """A suggestion when a word next to the error is nearly one of SQL's own."""
+    from sqlglot.tokenizer_core import TokenType
+
+    for token in reversed(tokens):
+        near = difflib.get_close_matches(token.text.upper(), _CLAUSES, n=1, cutoff=0.7)
+        if near and token.token_type == TokenType.VAR:
+            return f"did you mean `{near[0]}` instead of `{token.text[:40]}`?"
+    return ""
 
 
 def _judge_tokens(sql: str, tokens: Sequence[Any]) -> None:

@@ -123,7 +123,7 @@ REFUSED = [
     ("x: Annotated[Text, lower(), derive('y')]", "`derive` is the first step", ""),
     ("X: Text\nx: Text", "differ in case", "rename"),
     ("__merge_keys__ = ('idd',)\nid: Text", "`__merge_keys__` of table `s.x` names `idd`", "did you mean `id`"),
-    ("y = 1", "has no columns", ""),
+    ("y = 1", "`y` of `X` has no type", "write `y: Text`"),
 ]
 
 
