@@ -7,7 +7,33 @@ Everything is loaded at first use.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ematix_nb.api import Pipeline, ematix
+    from ematix_nb.config import connect
+    from ematix_nb.connections import (
+        Connection,
+        DeltaLocalConnection,
+        DeltaS3Connection,
+        DuckDBConnection,
+        KafkaConnection,
+        KinesisConnection,
+        MySQLConnection,
+        ObjectStoreLocalConnection,
+        ObjectStoreS3Connection,
+        PostgresConnection,
+        PubSubConnection,
+        RabbitMQConnection,
+        SchemaRegistryConnection,
+        SQLiteConnection,
+        get_connection,
+        register_connection,
+        registered_connections,
+    )
+    from ematix_nb.declare.markers import natural_key, nullable, pk
+    from ematix_nb.declare.pipelines import Target
+    from ematix_nb.errors import FlowError
 
 __version__ = "0.1.0"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ematix_nb.connections import connection as _connection
 from ematix_nb.declare import pipelines as _pipelines
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from ematix_nb.declare.spec import PipelineSpec
     from ematix_nb.verbs.results import PreviewResult, RunResult, TableResult
+
+
+FunctionT = TypeVar("FunctionT", bound="Callable[..., Any]")
 
 
 class Pipeline:
@@ -139,6 +142,14 @@ class Ematix:
 
         return declare
 
+    @overload
+    @staticmethod
+    def transform(name: FunctionT) -> FunctionT: ...
+    @overload
+    @staticmethod
+    def transform(
+        name: str | None = None, *, target_connection: Any = "default", schedule: str | None = None
+    ) -> Callable[[FunctionT], FunctionT]: ...
     @staticmethod
     def transform(name: Any = None, *, target_connection: Any = "default", schedule: str | None = None) -> Any:
         """Declare a named transform; used with or without brackets."""

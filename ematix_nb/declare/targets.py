@@ -247,10 +247,10 @@ def resolve_keys(spec: TargetSpec) -> tuple[tuple[str, ...], str, str | None]:
 
     Example:
         >>> resolve_keys(TargetSpec(thing="s.t", mode="merge", keys=("id",)))
-        (('id',), 'keys=', None)
+        (('id',), 'as declared', None)
     """
     if spec.keys:
-        return spec.keys, "keys=", None
+        return spec.keys, "as declared", None
     if spec.table is None:
         return (), "none", None
     primary = spec.table.primary_key

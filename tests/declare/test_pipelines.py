@@ -283,7 +283,7 @@ def test_keys_in_the_documented_order() -> None:
     spec = Versioned.__table_spec__  # type: ignore[attr-defined]
     natural = parse_table_cell("s.n", "a bigint pk\nb bigint natural_key(second)\nc bigint natural_key")
     plain = parse_table_cell("s.p", "a bigint pk")
-    assert resolve_keys(TargetSpec(table=spec, keys=("c",))) == (("c",), "keys=", None)
+    assert resolve_keys(TargetSpec(table=spec, keys=("c",))) == (("c",), "as declared", None)
     keys, reason, warning = resolve_keys(TargetSpec(table=spec))
     assert (keys, reason) == (("b",), "__merge_keys__")
     assert warning is not None
