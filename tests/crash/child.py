@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ematix_nb.backends.duckdb import config as duckdb_config
 from ematix_nb.config import connect
 from ematix_nb.declare.pipelines import build_pipeline
 from ematix_nb.declare.spec import PipelineSpec
@@ -46,6 +47,10 @@ class Job:
     """The file for the report; it is there only when the process came to its end."""
     environment: dict[str, str] = field(default_factory=dict)
     lease_seconds: float = model.LEASE_SECONDS
+    duckdb_wait_ms: int = 10_000
+    """How long a DuckDB file that another process has open is waited for."""
+    ended: str = ""
+    """A folder where a file is put at the end: whoever waits there for this process need not wait any longer."""
 
 
 def declared(options: dict[str, Any], target: str, source: str) -> PipelineSpec:
@@ -58,9 +63,10 @@ def declared(options: dict[str, Any], target: str, source: str) -> PipelineSpec:
 def work(job: Job) -> None:
     """Do the runs, write the report."""
     os.environ.update(job.environment)
-    reports = []
-    for step in job.steps:
-        reports.append(_one(job, step))
+    duckdb_config.BUSY_TIMEOUT_MS = job.duckdb_wait_ms
+    reports = [_one(job, step) for step in job.steps]
+    if job.ended:
+        (Path(job.ended) / f"{os.getpid()}.ended").touch()
     fresh = Path(f"{job.out}.part")
     fresh.write_text(json.dumps(reports), encoding="utf-8")
     fresh.replace(job.out)
@@ -73,7 +79,7 @@ def _one(job: Job, step: Step) -> dict[str, Any]:
     if step.sigterm:
         signal.signal(signal.SIGTERM, lambda *_: token.cancel())
     started = time.monotonic()
-    report: dict[str, Any] = {"status": "", "error": "", "type": "", "counts": {}, "run_id": ""}
+    report: dict[str, Any] = {"status": "", "error": "", "type": "", "counts": {}, "run_id": "", "pid": os.getpid()}
     try:
         result = run(spec, token=token, lease_seconds=job.lease_seconds, **step.options)
         outcome = result.targets[0]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ematix_nb.backends.base import BATCH_ROWS, TableInfo
 from ematix_nb.connections.secret import redact
 from ematix_nb.declare.spec import Column, TableRef
-from ematix_nb.errors import ConnectError, MissingDriverError, SqlError, TransientError
+from ematix_nb.errors import ConnectError, LockedError, MissingDriverError, SqlError, TransientError
 
 from .capabilities import CAPABILITIES
 from .catalogue import LIST, find, kind_of, table_info
@@ -56,7 +56,7 @@ def _acquire(settings: Settings) -> tuple[str, Any]:
         with _guard:
             try:
                 return _attach(settings)
-            except TransientError:
+            except (LockedError, TransientError):
                 if time.monotonic() >= deadline:
                     raise
         time.sleep(_POLL_SECONDS)
@@ -111,7 +111,7 @@ def _connect(settings: Settings) -> Any:
     return connection
 
 
-def _refused(error: Exception, settings: Settings) -> ConnectError | TransientError:
+def _refused(error: Exception, settings: Settings) -> ConnectError | LockedError:
     """Why a file could not be opened."""
     text = redact(error)
     name, path = settings.name, settings.path
@@ -119,8 +119,8 @@ def _refused(error: Exception, settings: Settings) -> ConnectError | TransientEr
         holder = _HOLDER.search(text)
         who = f"process {holder['pid']} ({holder['program']})" if holder else "another process"
         message = f"connection `{name}`: `{path}` is held by {who}; waited {settings.busy_timeout_ms} ms"
-        return TransientError(
-            message, hint="wait for that process to end, or stop it: one process writes, or many read"
+        return LockedError(
+            message, hint="wait for that process with --wait SECONDS, or stop it: one process writes, or many read"
         )
     if "does not exist" in text:
         message = f"connection `{name}`: `{path}` does not exist"
@@ -174,6 +174,7 @@ class DuckDBSession:
         """Run one query and return its (few) rows; times with a zone are in UTC."""
         import duckdb
 
+        relation = None
         try:
             relation = self._cursor.sql(sql, params=list(params)) if params else self._cursor.sql(sql)
             if relation is None:
@@ -184,6 +185,8 @@ class DuckDBSession:
             return [tuple(row) for row in relation.fetchall()]
         except duckdb.Error as exc:
             raise translate(exc, self._where) from exc
+        finally:
+            del relation  # see _stream: it would live on in the traceback
 
     def begin(self, *, read_only: bool = False) -> None:
         """Open a transaction."""
@@ -227,13 +230,14 @@ class DuckDBSession:
             SqlError: It is no readable SELECT; with line and column.
         """
         relation = self._relation(query)
+        names, types = relation.columns, relation.types
+        del relation  # see _stream: it would live on in the traceback
         plain = self._cursor.sql(query).columns  # a SELECT, as it could stand in brackets: nothing runs yet
-        if plain != relation.columns:
-            first = next(one for one, other in zip(relation.columns, plain, strict=True) if one != other)
-            name = plain[relation.columns.index(first)]
+        if plain != names:
+            first = next(one for one, other in zip(names, plain, strict=True) if one != other)
+            name = plain[names.index(first)]
             raise SqlError(f"the query returns two columns named `{name}`", hint="give one of them an alias")
-        pairs = zip(relation.columns, relation.types, strict=True)
-        return tuple(Column(name, kind_of(native)) for name, native in pairs)
+        return tuple(Column(name, kind_of(native)) for name, native in zip(names, types, strict=True))
 
     def read(self, query: str, columns: Sequence[Column], *, batch_rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
         """Stream a SELECT in the types of ``columns``.
@@ -245,21 +249,31 @@ class DuckDBSession:
             DataError: A value does not fit its column's type.
         """
         if self._in_transaction or self._has_temporary:
-            rows = stream(self._cursor, query, columns, batch_rows, self._where)
-            self._streams.add(rows)
-            try:
-                yield from rows
-            finally:
-                rows.close()
-                self._streams.discard(rows)
+            yield from self._stream(self._cursor, query, columns, batch_rows)
             return
         cursor = self._cursor.cursor()
         self._cursors.add(cursor)
         try:
-            yield from stream(cursor, query, columns, batch_rows, self._where)
+            yield from self._stream(cursor, query, columns, batch_rows)
         finally:
             self._cursors.discard(cursor)
             cursor.close()
+
+    def _stream(
+        self, cursor: Any, query: str, columns: Sequence[Column], batch_rows: int
+    ) -> Iterator[pa.RecordBatch]:
+        """Rows that the session can take back: an open reader keeps the whole database alive.
+
+        DuckDB waits for that, with Python's lock in its hand, when the same process opens the file again: for ever,
+        should the reader hang in the traceback of a failed run.
+        """
+        rows = stream(cursor, query, columns, batch_rows, self._where)
+        self._streams.add(rows)
+        try:
+            yield from rows
+        finally:
+            rows.close()
+            self._streams.discard(rows)
 
     def tables(self, schema: str | None = None) -> list[TableRef]:
         """Tables and views, by schema and name."""

@@ -24,10 +24,10 @@ from ematix_nb.errors import (
     CancelledError,
     ConnectError,
     DataError,
+    LockedError,
     RunError,
     SchemaDriftError,
     SqlError,
-    TransientError,
 )
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def test_a_file_held_by_another_process_names_the_process(path: str) -> None:
     assert holder.stdout is not None
     try:
         assert holder.stdout.readline() == b"ready\n"
-        with pytest.raises(TransientError, match=rf"is held by process {holder.pid} \(.*\); waited 60 ms"):
+        with pytest.raises(LockedError, match=rf"is held by process {holder.pid} \(.*\); waited 60 ms"):
             DuckDBSession(Settings("d", path, busy_timeout_ms=60))
         threading.Timer(0.3, holder.stdin.close).start()
         DuckDBSession(Settings("d", path)).close()

@@ -1,0 +1,7 @@
+"""The worlds of the crash tests."""
+
+from __future__ import annotations
+
+from tests.crash.conftest import _pg_shared, _sources, make_world
+
+__all__ = ["_pg_shared", "_sources", "make_world"]
