@@ -16,8 +16,6 @@ from ematix_nb.errors import EXIT_FAILED, EXIT_OK, FlowError
 from ematix_nb.verbs.grammar import HelpRequested, Parsed, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ematix_nb.verbs.dispatch import Call
     from ematix_nb.verbs.results import Result
 
@@ -33,7 +31,13 @@ def main(argv: list[str] | None = None) -> int:
     Args:
         argv: The words after ``flow``; None takes those of the process.
     """
-    words = sys.argv[1:] if argv is None else list(argv)
+    if argv is None:
+        return _left(_guarded(sys.argv[1:]))
+    return _guarded(list(argv))
+
+
+def _guarded(words: list[str]) -> int:
+    """The exit code of a line, whatever happens in it."""
     debug = "--debug" in words
     try:
         return _flushed(_main(words))
@@ -55,9 +59,10 @@ def main(argv: list[str] | None = None) -> int:
         return _safely(f"internal error: {text}\nhint: run it with --debug and report it", sys.stderr, EXIT_FAILED)
 
 
-def entry() -> None:
-    """The program ``flow``."""
-    sys.exit(main())
+def _left(code: int) -> int:
+    """The exit code of the process; what was left behind in a thread must not keep it alive."""
+    worker = sys.modules.get("ematix_nb.cli.worker")
+    return worker.leave(code) if worker is not None else code
 
 
 def _main(words: list[str]) -> int:
@@ -92,32 +97,11 @@ def _called(call: Call) -> Result:
     needs_answer = call.options.get("full_refresh") and not call.options.get("yes")
     if call.parsed.verb not in IN_WORKER or (needs_answer and call.confirm is not None):
         return call.run()
+    from ematix_nb.cli.worker import run_stoppable
     from ematix_nb.load.cancel import CancelToken
-    from ematix_nb.verbs.background import run_in_worker
 
     call.token = CancelToken()
-    with _terminable(call.token):
-        return run_in_worker(call.run, call.token)
-
-
-def _terminable(token: Any) -> Any:
-    """While it holds, SIGTERM (systemd, Kubernetes, ``timeout``) stops the run as Ctrl-C does."""
-    import contextlib
-    import signal
-    import threading
-
-    @contextlib.contextmanager
-    def held() -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = signal.signal(signal.SIGTERM, lambda *_: token.cancel())
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, before)
-
-    return held()
+    return run_stoppable(call.run, call.token)
 
 
 def _confirm(question: str) -> bool:
@@ -197,8 +181,10 @@ def _print(text: str) -> None:
     _write(sys.stdout, text)
 
 
-def _write(stream: TextIO, text: str) -> None:
-    """Write a line; characters that the stream has no code for are spelled out."""
+def _write(stream: TextIO | None, text: str) -> None:
+    """Write a line; characters that the stream has no code for are spelled out. A closed descriptor has no stream."""
+    if stream is None:
+        return
     line = f"{text}\n"
     try:
         stream.write(line)
@@ -207,11 +193,12 @@ def _write(stream: TextIO, text: str) -> None:
         stream.write(line.encode(encoding, "backslashreplace").decode(encoding))
 
 
-def _safely(text: str, stream: TextIO, code: int) -> int:
+def _safely(text: str, stream: TextIO | None, code: int) -> int:
     """Write a line where nobody may be listening any more."""
     try:
         _write(stream, text)
-        stream.flush()
+        if stream is not None:
+            stream.flush()
     except (BrokenPipeError, ValueError):
         # closed by `| head`, or by the caller
         if stream is sys.stdout:
@@ -222,7 +209,8 @@ def _safely(text: str, stream: TextIO, code: int) -> int:
 def _flushed(code: int) -> int:
     """Write out what is buffered, so that a reader that went away is noticed here and not at exit."""
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
         _drop_stdout()
     return code

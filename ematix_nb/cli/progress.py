@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -20,12 +21,12 @@ class Progress:
     Nothing is imported or shown before the first event.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream or io.StringIO()
         self._status: Any = None
         self._console: Any = None
         self._last = 0.0
-        self._live = not stream.closed and stream.isatty()
+        self._live = not self._stream.closed and self._stream.isatty()
         self._line = ""
 
     def __enter__(self) -> Self:

@@ -18,7 +18,7 @@ def test_a_table_is_aligned_and_cannot_disturb_a_terminal() -> None:
     rows = [("日本", 1, None), ("a\x1b[2Jb\nc", 1234, "x\u202ey")]
     assert table(("name", "rows", "note"), rows).splitlines() == [
         "name          rows  note",
-        "------------  ----  ---------",
+        "------------  ----  --------",
         "日本             1",
         "a\\x1b[2Jb\\nc  1234  x\\u202ey",
     ]
