@@ -44,6 +44,6 @@ def backend_for(kind: str) -> Backend:
     raise UnknownNameError(message, known_names(kind, BUILT_IN, "kinds with a backend"))
 
 
-def open_session(connection: Any, *, read_only: bool = False) -> Any:
-    """Open a session for a resolved connection."""
-    return backend_for(connection.kind).open(connection, read_only=read_only)
+def open_session(connection: Any, *, read_only: bool = False, create: bool = True) -> Any:
+    """Open a session for a resolved connection; see :meth:`Backend.open`."""
+    return backend_for(connection.kind).open(connection, read_only=read_only, create=create)

@@ -123,9 +123,12 @@ def is_frame(value: object) -> bool:
     return hasattr(value, "__arrow_c_stream__") or type(value).__module__.split(".")[0] in ("pandas", "polars")
 
 
-def open_reader(connection: Any) -> Any:
-    """A session that answers SELECT for any kind of connection; read only."""
-    session = open_session(connection, read_only=True)
+def open_reader(connection: Any, *, create: bool = True) -> Any:
+    """A session that answers SELECT for any kind of connection; read only.
+
+    Without ``create`` an empty database stands in for a file that is not there.
+    """
+    session = open_session(connection, read_only=True, create=create)
     if session.capabilities.has_sql:
         return session
     from ematix_nb.query import open_file_query
@@ -141,7 +144,7 @@ def open_source(spec: PipelineSpec, source: Any, target: Any, target_session: An
 
         frames = open_frames({FRAME: query})
         return OpenSource(frames, frames.dialect, f"SELECT * FROM {FRAME}", "frame")
-    session = open_reader(source)
+    session = open_reader(source, create=source != target)  # a target may be made by its first run
     identity = getattr(session, "identity", "") if session.capabilities.has_sql else ""
     same = bool(identity) and identity == getattr(target_session, "identity", None)
     sql = query if isinstance(query, str) else _synthesised(spec, session)

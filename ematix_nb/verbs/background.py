@@ -7,6 +7,7 @@ signal; waiting for a worker does not.
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, TypeVar
 
 from ematix_nb.errors import CancelledError
@@ -68,12 +69,21 @@ def run_in_worker(function: Callable[[], ResultT], token: CancelToken) -> Result
     return worker.result()  # type: ignore[return-value]  # the value of function
 
 
+def _cancel_until(worker: Worker, token: CancelToken) -> bool:
+    """Ask again and again: an interrupt that meets an engine between two statements is lost."""
+    deadline = time.monotonic() + GRACE_SECONDS
+    while time.monotonic() < deadline:
+        token.cancel()
+        if worker.done.wait(POLL_SECONDS):
+            return True
+    return False
+
+
 def _stop(worker: Worker, token: CancelToken) -> None:
     """Ask to stop; a second interrupt (some engines raise it twice) must not kill the wait."""
     for _ in range(2):
         try:
-            token.cancel()
-            stopped = worker.done.wait(GRACE_SECONDS)
+            stopped = _cancel_until(worker, token)
             break
         except KeyboardInterrupt:
             continue
