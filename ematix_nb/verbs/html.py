@@ -21,10 +21,11 @@ STYLE = """<style>
 .ematix-flow{font:13px/1.45 var(--jp-ui-font-family,system-ui,sans-serif);color:var(--jp-ui-font-color1,#1f2328);\
 --ef-line:var(--jp-border-color2,#d0d7de);--ef-head:var(--jp-layout-color2,#f3f4f6);--ef-dim:var(--jp-ui-font-color2,#57606a)}
 .ematix-flow table{border-collapse:collapse;margin:4px 0;display:block;overflow-x:auto;max-width:100%}
-.ematix-flow th,.ematix-flow td{border:1px solid var(--ef-line);padding:2px 8px;text-align:left;vertical-align:top;\
+.ematix-flow.ematix-flow th,.ematix-flow.ematix-flow td{text-align:left}
+.ematix-flow th,.ematix-flow td{border:1px solid var(--ef-line);padding:2px 8px;vertical-align:top;\
 white-space:pre-wrap;background:none}
 .ematix-flow th{background:var(--ef-head);font-weight:600}
-.ematix-flow td.n{text-align:right;font-variant-numeric:tabular-nums}
+.ematix-flow.ematix-flow td.n{text-align:right;font-variant-numeric:tabular-nums}
 .ematix-flow pre{font:12px/1.4 var(--jp-code-font-family,ui-monospace,monospace);white-space:pre-wrap;margin:4px 0;\
 color:inherit;background:none}
 .ematix-flow .t{font-weight:600}.ematix-flow .d{color:var(--ef-dim)}

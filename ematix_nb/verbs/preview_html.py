@@ -37,7 +37,7 @@ _STYLE = (
     ".ematix-flow .ef-scroll{overflow:auto;max-height:420px;max-width:100%}"
     ".ematix-flow .ef-scroll table{display:table}"
     ".ematix-flow .ef-scroll th,.ematix-flow .ef-scroll td{white-space:pre}"
-    ".ematix-flow small{color:var(--ef-dim);font-weight:400}.ematix-flow .ef-right{text-align:right}"
+    ".ematix-flow small{color:var(--ef-dim);font-weight:400}.ematix-flow.ematix-flow .ef-right{text-align:right}"
     ".ematix-flow .ef-good{color:var(--ef-good)}.ematix-flow .ef-bad{color:var(--ef-bad)}"
     ".ematix-flow .ef-warn{color:var(--ef-warn)}.ematix-flow .ef-null{color:var(--ef-dim)}"
     ".ematix-flow svg{color:var(--ef-bar);display:block}.ematix-flow summary{cursor:pointer;font-weight:600}"
