@@ -10,6 +10,9 @@ from ematix_nb.errors import CancelledError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+REPEAT_S = 0.2
+"""Seconds after which what is running is interrupted again: a request that falls between two statements is lost."""
+
 
 class CancelToken:
     """One request to stop; may be given from any thread, any number of times.
@@ -25,7 +28,7 @@ class CancelToken:
     def __init__(self) -> None:
         self._event = threading.Event()
         self._hooks: list[Callable[[], None]] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     @property
     def cancelled(self) -> bool:
@@ -33,12 +36,28 @@ class CancelToken:
         return self._event.is_set()
 
     def cancel(self) -> None:
-        """Ask to stop and interrupt what is running now."""
+        """Ask to stop and interrupt what is running now, and again until the run has noticed."""
+        first = not self._event.is_set()
         self._event.set()
+        self._interrupt()
+        if first:
+            threading.Thread(target=self._insist, name="ematix-cancel", daemon=True).start()
+
+    def _interrupt(self) -> bool:
         with self._lock:
-            hooks = list(self._hooks)
-        for hook in hooks:
-            hook()
+            for hook in self._hooks:
+                hook()
+            return bool(self._hooks)
+
+    def _insist(self) -> None:
+        pause = threading.Event()
+        while self._interrupt():
+            pause.wait(REPEAT_S)
+
+    def noticed(self) -> None:
+        """The run stops: from here on nothing of it is interrupted, so that it can tidy up."""
+        with self._lock:
+            self._hooks.clear()
 
     def on_cancel(self, hook: Callable[[], None]) -> None:
         """Call ``hook`` when asked to stop (at once when that was already)."""

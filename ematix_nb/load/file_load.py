@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.base import TableInfo
@@ -154,8 +155,11 @@ class FileLoad:
             return pa.array([False] * batch.num_rows, pa.bool_())
         kind = next(column.type for column in self.plan.data if column.name == window.column)
         column = batch.column(window.column)
-        bound = pa.scalar(windows.parse(window.stored, kind), column.type)
-        return pc.fill_null(pc.greater(column, bound), False)
+        value = windows.parse(window.stored, kind)
+        if windows.is_cut(kind):  # all of the watermark's microsecond may have been read
+            value += dt.timedelta(microseconds=1)
+            return pc.fill_null(pc.greater_equal(column, pa.scalar(value, column.type)), False)
+        return pc.fill_null(pc.greater(column, pa.scalar(value, column.type)), False)
 
     def _missing(self, rows: pa.Table) -> pa.Table:
         import pyarrow as pa

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ematix_nb.backends.base import Verdict
 from ematix_nb.declare.fingerprint import fingerprint
 from ematix_nb.declare.pipelines import resolve_keys
-from ematix_nb.declare.spec import SCD2_COLUMNS, Column, TableRef
+from ematix_nb.declare.spec import BATCH_ID, SCD2_COLUMNS, Column, TableRef
 from ematix_nb.errors import DataError, DeclarationError, SqlError, did_you_mean
 from ematix_nb.load import window as windows
 from ematix_nb.load.conversions import Conversion, conversion
@@ -81,7 +81,10 @@ def make_plan(
         DataError: When a column would lose values.
     """
     _check_mode(target.mode, side)
-    reading = _reading(spec, target, source, None if full_refresh else stored)
+    stored = None if full_refresh else stored
+    reading = _reading(spec, target, source, stored if side.info is not None else None)
+    if side.info is not None and stored is not None:
+        _check_watermark(spec, target, reading, stored)
     keys, keys_reason = _keys(target, reading, side.info)
     wanted, verdicts = _stored_columns(reading, side)
     schema = _schema(spec, target, side, wanted, keys)
@@ -93,7 +96,9 @@ def make_plan(
     columns = _column_plans(spec, reading, data, verdicts)
     update, compare = _value_columns(target, schema, keys, reading.event)
     route, reason, staged = _route(target, source, side, reading, columns)
-    warnings = (*schema.warnings, *_lossy_warnings(columns))
+    # without the run's id in its rows, a target cannot tell how far this run alone has read
+    staged = staged or (side.capabilities.has_sql and reading.window is not None and BATCH_ID not in schema.meta)
+    warnings = (*schema.warnings, *_lossy_warnings(columns), *_window_warnings(target, side, reading, stored, schema))
     return LoadPlan(
         pipeline=spec.name,
         state_name=state_name(spec, side.ref),
@@ -130,6 +135,32 @@ def _check_mode(mode: str, side: TargetSide) -> None:
         can = ", ".join(sorted(side.capabilities.modes))
         message = f"mode {mode} does not work on `{side.connection}`: this kind of target can {can}"
         raise DeclarationError(message, "choose another mode or another target")
+
+
+def _check_watermark(spec: PipelineSpec, target: TargetSpec, reading: _Reading, stored: Watermark) -> None:
+    """An append that starts anew would double the rows that are there."""
+    window = reading.window
+    if target.mode != "append" or window is None or stored.column in (window.source, window.column, ""):
+        return
+    message = f"the watermark of `{spec.name}` is one of column `{stored.column}`, the pipeline now names `{window.source}`"
+    hint = f"`flow watermark set {spec.name} VALUE` says where to go on; --full-refresh appends every row again"
+    raise DataError(message, hint)
+
+
+def _window_warnings(
+    target: TargetSpec, side: TargetSide, reading: _Reading, stored: Watermark | None, schema: SchemaPlan
+) -> tuple[str, ...]:
+    """What a reader of the rows should know of an incremental load."""
+    if reading.window is None or stored is None:
+        return ()
+    if side.info is None:
+        return (f"the target is not there any more: its watermark {stored.value} is ignored and all rows are read",)
+    have = {column.name for column in side.info.columns}
+    added = [column.name for column in schema.data if column.name not in have]
+    if target.mode != "append" or not added or not reading.window.lower:
+        return ()
+    text = f"rows from {reading.window.lower} on are read again and differ in the new column {', '.join(added)}"
+    return (f"{text}, so they are appended again; mode merge would update them",)
 
 
 # -- the source ---------------------------------------------------------------------------------------------------
@@ -393,6 +424,8 @@ def _route(
 ) -> tuple[str, str, bool]:
     """How the rows travel, why, and whether they are staged."""
     staged = target.mode in KEYED or bool(reading.window and reading.window.lower) or bool(reading.hidden)
+    # the query may read the very table that is emptied before it is filled
+    staged = staged or (target.mode == "truncate" and source.same_database)
     if not side.capabilities.has_sql:
         return ARROW, "the target is files", False
     if source.same_database:

@@ -159,6 +159,7 @@ def _leased_run(side: OpenTarget, source: OpenSource, plan: LoadPlan, context: R
         failpoint("lock")
         return _work(side, source, lease, record, context)
     except BaseException as exc:  # noqa: BLE001  whatever ends the run, its history row is closed
+        context.token.noticed()
         return _failed(side, lease, record, context, exc)
 
 
@@ -176,6 +177,7 @@ def _work(side: OpenTarget, source: OpenSource, lease: Lease, record: RunRecord,
     )
     beat = Heartbeat(lease, side.reopen_state) if side.session.capabilities.many_writers else contextlib.nullcontext()
     loader = side.loader(plan, source, context)
+    context.token.check()
     with beat:
         loader.prepare()
         _begin(side)
@@ -260,6 +262,7 @@ def _dry_run(side: OpenTarget, source: OpenSource, plan: LoadPlan, context: RunC
         _begin(side)
         loader.apply()
     finally:
+        context.token.noticed()
         if side.is_sql:
             side.session.rollback()
         with contextlib.suppress(FlowError):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.registry import open_session
+from ematix_nb.connections import redact
 from ematix_nb.declare.functions import arity
-from ematix_nb.errors import DeclarationError
+from ematix_nb.errors import DeclarationError, FlowError, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,6 +111,10 @@ def source_query(spec: PipelineSpec, source: Any, target: Any) -> Any:
         result = function(*handles[:wanted])
         if inspect.iscoroutine(result):
             result = asyncio.run(result)
+    except FlowError:
+        raise
+    except Exception as exc:  # the user's function may raise anything
+        raise _function_error(spec, exc) from exc
     finally:
         for handle in handles:
             handle.close()
@@ -116,6 +122,13 @@ def source_query(spec: PipelineSpec, source: Any, target: Any) -> Any:
         return result
     message = f"pipeline `{spec.name}` must return SQL text or a frame; its function returned {type(result).__name__}"
     raise DeclarationError(message, "return a SELECT, a polars, pandas or Arrow table, or a RecordBatchReader")
+
+
+def _function_error(spec: PipelineSpec, exc: Exception) -> RunError:
+    frames = traceback.extract_tb(exc.__traceback__)
+    where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    message = f"the function of pipeline `{spec.name}` raised {redact(f'{type(exc).__name__}: {exc}')}"
+    return RunError(message, "correct the function; --debug shows the traceback", where)
 
 
 def is_frame(value: object) -> bool:

@@ -158,15 +158,15 @@ class SqlLoad:
             return 0
         kind = self.statements.column(window.column).type
         quoted = dialect.quote(window.column)
-        overlap = f"({windows.predicate(dialect, window, kind, '<=', window.stored)} OR {quoted} IS NULL)"
+        tail, again = windows.tail(dialect, window, kind)
+        overlap = f"({again} OR {quoted} IS NULL)"
         if window.column in self.plan.hidden:
             target = "1 = 1"
         else:
             target = f"({windows.predicate(dialect, window, kind, '>=', window.lower)} OR {quoted} IS NULL)"
         mine = self._own_batches()
-        again = int(self.session.execute(self.statements.append_overlap(overlap, f"{target}{mine}")))
-        tail = windows.predicate(dialect, window, kind, ">", window.stored)
-        return again + int(self.session.execute(self.statements.append_stage(tail)))
+        late = int(self.session.execute(self.statements.append_overlap(overlap, f"{target}{mine}")))
+        return late + int(self.session.execute(self.statements.append_stage(tail)))
 
     def _own_batches(self) -> str:
         """Restrict the comparison to rows that this pipeline wrote: another one may have appended equal rows."""
@@ -371,7 +371,8 @@ def shown_statements(plan: LoadPlan, target: TargetSpec, dialect: Any, context: 
     if plan.mode == "append":
         return (builder.append_stage() if plan.staged else builder.insert_select(plan.source_sql),)
     if plan.mode == "truncate":
-        return (dialect.truncate(plan.ref), builder.insert_select(plan.source_sql))
+        load = builder.append_stage() if plan.staged else builder.insert_select(plan.source_sql)
+        return (dialect.truncate(plan.ref), load)
     if plan.mode == "merge":
         deletes = (builder.delete_missing(),) if target.handle_deletes else ()
         return (builder.upsert(), *deletes)

@@ -6,7 +6,7 @@ import datetime as dt
 import decimal
 from typing import TYPE_CHECKING, Any
 
-from ematix_nb.declare.data_types import INTEGER_KINDS, DataType
+from ematix_nb.declare.data_types import INTEGER_KINDS, NANOSECONDS, DataType
 from ematix_nb.errors import DataError, DeclarationError
 from ematix_nb.load.plan import Window
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ematix_nb.state.model import Watermark
 
 MINUTE, HOUR = 60, 3600
+DIGITS = 100
+"""More than any system's decimals have."""
 DEFAULT_OVERLAP = dt.timedelta(minutes=10)
 ORDERED_KINDS = (*INTEGER_KINDS, "numeric", "date", "timestamp", "timestamptz")
 
@@ -59,13 +61,24 @@ def make_window(
     check_column(column, kind)
     chosen = _overlap(column, kind, overlap)
     name = renamed or column
-    if stored is None or stored.column != column:
+    if stored is None or stored.column not in (column, name):
         return Window(name, "", "", _overlap_text(chosen), column)
     value = parse(stored.value, kind)
     if stored.type and _family(stored.type) != _family(kind.kind):
         message = f"the stored watermark {stored.value} of `{column}` is {stored.type}, the column is now {kind}"
         raise DataError(message, "run once with --full-refresh, or set it anew with `flow watermark`")
-    return Window(name, stored.value, text(value - chosen), _overlap_text(chosen), column)
+    return Window(name, stored.value, text(_before(value, chosen)), _overlap_text(chosen), column)
+
+
+def _before(value: Any, overlap: Any) -> Any:
+    """The value less the overlap: every digit is kept, and nothing is earlier than the first day of the calendar."""
+    with decimal.localcontext(prec=DIGITS):
+        try:
+            return value - overlap
+        except OverflowError:
+            if isinstance(value, dt.datetime):
+                return dt.datetime.min.replace(tzinfo=value.tzinfo)
+            return dt.date.min
 
 
 def _overlap(column: str, kind: DataType, overlap: dt.timedelta | int | None) -> Any:
@@ -135,6 +148,26 @@ def newer(left: str, right: str, kind: DataType) -> str:
 def predicate(dialect: Dialect, window: Window, kind: DataType, operator: str, bound: str) -> str:
     """``column operator bound`` with a typed literal; rows without a watermark always belong to the overlap."""
     return compared(dialect, window.column, kind, operator, bound)
+
+
+def tail(dialect: Dialect, window: Window, kind: DataType) -> tuple[str, str]:
+    """Which rows are certainly new, and which were perhaps read before: two conditions, the other of each other.
+
+    A watermark is kept to the microsecond, so with nanoseconds all of its microsecond may have been read.
+    """
+    value = parse(window.stored, kind)
+    if not is_cut(kind) or value == dt.datetime.max.replace(tzinfo=value.tzinfo):
+        return (
+            compared(dialect, window.column, kind, ">", window.stored),
+            compared(dialect, window.column, kind, "<=", window.stored),
+        )
+    after = text(value + dt.timedelta(microseconds=1))
+    return compared(dialect, window.column, kind, ">=", after), compared(dialect, window.column, kind, "<", after)
+
+
+def is_cut(kind: DataType) -> bool:
+    """Whether a column has more digits than its watermark keeps."""
+    return kind.kind in ("timestamp", "timestamptz") and (kind.precision or 0) >= NANOSECONDS
 
 
 def compared(dialect: Dialect, column: str, kind: DataType, operator: str, bound: str) -> str:

@@ -184,7 +184,9 @@ class FileState:
         if slot is None:
             return SlotState(last, 0, done=False)
         failed = [
-            row for row in entry.get("runs", []) if row.get("slot") == slot.isoformat() and row["status"] == "failed"
+            row
+            for row in entry.get("runs", [])
+            if row.get("slot") == slot.isoformat() and row["status"] in ("failed", "abandoned")
         ]
         return SlotState(last, len(failed), done=slot in slots)
 

@@ -104,7 +104,7 @@ class SlotState:
     last_done: dt.datetime | None
     """The newest slot whose run committed."""
     attempts: int
-    """Failed runs of the slot that was asked for."""
+    """Runs of the slot that was asked for which failed or died."""
     done: bool
     """The slot that was asked for has committed."""
 

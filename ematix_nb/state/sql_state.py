@@ -320,7 +320,7 @@ class SqlState:
         )
         failed = self._session.fetch(
             f"SELECT count(*) FROM {self._name('run_history')} WHERE pipeline_name = {self._param(1)}"
-            f" AND slot = {self._value(2, kind)} AND status = 'failed'",
+            f" AND slot = {self._value(2, kind)} AND status IN ('failed', 'abandoned')",
             [pipeline, _moment(slot)],
         )
         return SlotState(last_done, int(failed[0][0]), done=bool(done[0][0]))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ematix_nb.schedule import Due
 
 MAX_ATTEMPTS = 3
-"""Failed runs of one slot before it is left alone until the next slot."""
+"""Runs of one slot that failed or died before it is left alone until the next slot."""
 
 
 def run_due(

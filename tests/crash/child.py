@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import signal
@@ -12,12 +13,14 @@ from typing import Any
 
 from ematix_nb.backends.duckdb import config as duckdb_config
 from ematix_nb.config import connect
+from ematix_nb.declare import registry
 from ematix_nb.declare.pipelines import build_pipeline
 from ematix_nb.declare.spec import PipelineSpec
 from ematix_nb.errors import FlowError
 from ematix_nb.load.cancel import CancelToken
 from ematix_nb.state import model
 from ematix_nb.testing import install_from
+from ematix_nb.verbs.due import run_due
 from ematix_nb.verbs.run import run
 
 
@@ -30,6 +33,8 @@ class Step:
     failpoint: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     """Of the verb `run`."""
+    due: tuple[str, str] | None = None
+    """Not `run` but `run-due`: now (ISO 8601) and the catch-up policy."""
     sigterm: bool = False
     """SIGTERM asks the run to stop, as under the command `flow`."""
 
@@ -78,6 +83,8 @@ def _one(job: Job, step: Step) -> dict[str, Any]:
     token = CancelToken()
     if step.sigterm:
         signal.signal(signal.SIGTERM, lambda *_: token.cancel())
+    if step.due is not None:
+        return _due(spec, *step.due)
     started = time.monotonic()
     report: dict[str, Any] = {"status": "", "error": "", "type": "", "counts": {}, "run_id": "", "pid": os.getpid()}
     try:
@@ -92,3 +99,14 @@ def _one(job: Job, step: Step) -> dict[str, Any]:
     report["seconds"] = time.monotonic() - started
     report["visits"] = dict(visits)
     return report
+
+
+def _due(spec: PipelineSpec, now: str, catch_up: str) -> dict[str, Any]:
+    registry.register_pipeline(spec)
+    result = run_due(now=dt.datetime.fromisoformat(now), catch_up=catch_up)
+    return {
+        "ran": [one.status for one in result.ran],
+        "failed": [one["error"] for one in result.failed],
+        "skipped": list(result.skipped),
+        "text": result.to_text(),
+    }

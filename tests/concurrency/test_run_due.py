@@ -1,0 +1,119 @@
+"""`run-due`: each slot fires once, whoever calls, whatever crashed in between."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.crash.child import Job, Step
+from tests.crash.world import World, reports, rows_after, run_child, start_child
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+NOON = "2026-03-02T12:00:20+00:00"
+SCHEDULE = {"schedule": "* * * * *"}
+
+
+def due(world: World, now: str = NOON, policy: str = "latest", load: int = 1, failpoint: str = "") -> Step:
+    return Step(world.sources[load - 1], failpoint, due=(now, policy))
+
+
+def job(world: World, *steps: Step, cache: str = "cache", **options: Any) -> Job:
+    return world.job(*steps, environment={"XDG_CACHE_HOME": str(world.folder / cache)}, **options)
+
+
+def call(world: World, *steps: Step, cache: str = "cache") -> list[dict[str, Any]]:
+    code, found = run_child(job(world, *steps, cache=cache))
+    assert code == 0
+    return found
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "files"])
+def test_two_schedulers_at_once(kind: str, make_world: Callable[..., World], tmp_path: Path) -> None:
+    """Each with a cache of its own, as two machines have."""
+    world = make_world(kind, "truncate", changes=SCHEDULE)
+    folder = tmp_path / "barrier"
+    folder.mkdir()
+    jobs = [
+        job(world, due(world, failpoint=f"read_state=barrier:{folder}:2"), cache=name, ended=str(folder))
+        for name in ("one", "two")
+    ]
+    processes = [start_child(one) for one in jobs]
+    for process in processes:
+        process.join(60)
+    found = [*reports(jobs[0]), *reports(jobs[1])]
+    assert sorted(report["ran"] for report in found) == [[], ["success"]]
+    assert [report["failed"] for report in found] == [[], []]
+    assert any("is locked by run" in text for report in found for text in report["skipped"])
+    assert world.statuses() == ["success"]
+    again = call(world, due(world), due(world, "2026-03-02T12:00:59+00:00"), cache="three")
+    assert [report["text"] for report in again] == ["nothing was due (1 scheduled pipelines checked)"] * 2
+    assert world.statuses() == ["success"]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+@pytest.mark.parametrize(
+    ("step", "ran"), [("read_state", ["success"]), ("before_commit", ["success"]), ("commit", []), ("release", [])]
+)
+def test_a_crash_fires_again_unless_it_committed(
+    kind: str, step: str, ran: list[str], make_world: Callable[..., World]
+) -> None:
+    world = make_world(kind, "append", changes={**SCHEDULE, "transforms_post": []})
+    code, _ = run_child(job(world, due(world, failpoint=f"{step}=kill")))
+    assert code == -9
+    (report,) = call(world, due(world))
+    assert (report["ran"], report["failed"]) == (ran, [])
+    assert world.rows() == sorted(rows_after("append", 1), key=repr)
+    assert world.statuses().count("success") == 1
+
+
+@pytest.mark.parametrize(("policy", "fired"), [("latest", 1), ("all", 5), ("none", 1)])
+def test_missed_slots(policy: str, fired: int, make_world: Callable[..., World]) -> None:
+    world = make_world("sqlite", "truncate", changes=SCHEDULE)
+    first, late = call(world, due(world), due(world, "2026-03-02T12:05:20+00:00", policy))
+    assert (first["ran"], late["ran"]) == (["success"], ["success"] * fired)
+    slots = [row[0][:16] for row in world.execute("SELECT slot FROM ematix_flow_schedule_slots ORDER BY slot")]
+    wanted = range(1, 6) if policy == "all" else [5]
+    assert slots == ["2026-03-02 12:00", *(f"2026-03-02 12:0{minute}" for minute in wanted)]
+
+
+@pytest.mark.parametrize("fault", ["raise", "kill"])
+def test_a_slot_that_keeps_failing_is_left_alone(fault: str, make_world: Callable[..., World]) -> None:
+    world = make_world("sqlite", "truncate", changes=SCHEDULE)
+    for _ in range(5):
+        run_child(job(world, due(world, failpoint=f"apply={fault}")))
+    (report,) = call(world, due(world))
+    assert report["ran"] == []
+    assert "the slot 2026-03-02 12:00 UTC failed 3 times" in report["skipped"][0]
+    statuses = world.statuses()
+    assert set(statuses) <= {"failed", "abandoned", "running"}
+    assert len(statuses) <= 4
+    (after,) = call(world, due(world, "2026-03-02T12:01:05+00:00"))
+    assert after["ran"] == ["success"]
+
+
+def test_the_cache_changes_nothing(make_world: Callable[..., World]) -> None:
+    world = make_world("sqlite", "truncate", changes=SCHEDULE)
+    call(world, due(world))
+    cache = world.folder / "cache"
+    (written,) = cache.rglob("slots-*.json")
+    for content in ("{}", "broken", None):
+        if content is None:
+            shutil.rmtree(cache)
+        else:
+            written.write_text(content)
+        assert [report["ran"] for report in call(world, due(world))] == [[]]
+    assert world.statuses() == ["success"]
+
+
+def test_a_cache_of_the_past_fires_nothing(make_world: Callable[..., World]) -> None:
+    """What it does not know is looked up in the target."""
+    world = make_world("sqlite", "truncate", changes=SCHEDULE)
+    call(world, due(world), cache="old")
+    call(world, due(world, "2026-03-02T12:01:20+00:00"), cache="new")
+    assert [report["ran"] for report in call(world, due(world, "2026-03-02T12:01:40+00:00"), cache="old")] == [[]]
+    assert world.statuses() == ["success", "success"]
