@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import uuid
 from pathlib import Path
@@ -173,7 +174,8 @@ class SQLiteSession:
                 yield batch
                 wanted = max(1, min(batch_rows, _BATCH_BYTES // row_bytes, wanted * 8))
         finally:
-            cursor.close()
+            with contextlib.suppress(sqlite3.ProgrammingError):  # a reader that stopped early outlives the session
+                cursor.close()
 
     def _next(self, cursor: sqlite3.Cursor, wanted: int, query: str) -> list[Any]:
         if self._interrupted:
