@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -31,45 +32,67 @@ class PairResult:
     """Values that came out differently: there must be none."""
 
 
-def send(source: System, target: System, case: Case, result: PairResult) -> None:
-    """Send all values of a column; where that is refused, each alone."""
-    result.values += len(case.values)
-    if _try(source, target, case, list(case.values), result, f"t_{case.name}") is None:
-        return
+def send_all(source: System, target: System, cases: list[Case], result: PairResult) -> None:
+    """Send all columns in one table; a column that is refused goes again alone, value by value."""
+    result.values += sum(len(case.values) for case in cases)
+    left = list(cases)
+    for attempt in range(len(cases) + 1):
+        error = _try(source, target, left, result, f"wide_{attempt}")
+        if error is None:
+            return
+        refused = next((case for case in left if f"`{_column(case)}`" in error), None)
+        assert refused is not None, f"the refusal does not name the column: {error}"
+        left.remove(refused)
+        _send_alone(source, target, refused, result)
+
+
+def _send_alone(source: System, target: System, case: Case, result: PairResult) -> None:
     for index, value in enumerate(case.values):
-        error = _try(source, target, case, [value], result, f"t_{case.name}_{index}")
+        one = dataclasses.replace(case, values=(value,))
+        error = _try(source, target, [one], result, f"t_{case.name}_{index}")
         if error is not None:
             shown = repr(value) if len(repr(value)) <= LONGEST_SHOWN else f"{repr(value)[:LONGEST_SHOWN]}..."
-            assert "`odd v`" in error, f"the refusal does not name the column: {error}"
-            result.refused.append((str(case.kind), shown, error))
+            assert f"`{_column(case)}`" in error, f"the refusal does not name the column: {error}"
+            result.refused.append((str(case.kind), shown, error.replace(f"`{_column(case)}`", "`v`")))
 
 
-def _try(
-    source: System, target: System, case: Case, values: list[Any], result: PairResult, table: str
-) -> str | None:
+def _column(case: Case) -> str:
+    return f"odd {case.name}"
+
+
+def _try(source: System, target: System, cases: list[Case], result: PairResult, table: str) -> str | None:
     """None when the values arrived (right or wrong), else why they were refused."""
-    columns = {"id": BIGINT, "odd v": case.kind}
-    source.make(f"s_{case.name}", columns, list(enumerate(values)))
-    pipeline = declare(source, target, f"SELECT * FROM {source.source(f's_{case.name}')}", table, mode="truncate")
+    columns = {"id": BIGINT, **{_column(case): case.kind for case in cases}}
+    length = max(len(case.values) for case in cases)
+    padded = [(*case.values, *[None] * (length - len(case.values))) for case in cases]
+    source.make(f"s_{table}", columns, list(zip(range(length), *padded, strict=True)))
+    pipeline = declare(source, target, f"SELECT * FROM {source.source(f's_{table}')}", table, mode="truncate")
     try:
         plan = pipeline.sync().targets[0].plan
     except FlowError as error:
-        assert not target.has(table), f"{case.name}: refused, yet the target was made"
+        assert not target.has(table), f"{table}: refused, yet the target was made"
         return str(error)
     assert plan is not None
-    column = next(column for column in plan.columns if column.name == "odd v")
-    line = (str(case.kind), str(column.target_type), column.verdict.value, column.reason)
-    if line not in result.verdicts:
-        result.verdicts.append(line)
-    wanted = [_same(target, value, case.kind) for value in values]
-    native = [_same(target, row[1], case.kind) for row in sorted(target.rows(table, ["id", "odd v"]), key=_first)]
-    by_engine = [_same(target, value, case.kind) for value in engine_column(target, table, "odd v")]
+    planned = {column.name: column for column in plan.columns}
+    for index, case in enumerate(cases):
+        column = planned[_column(case)]
+        line = (str(case.kind), str(column.target_type), column.verdict.value, column.reason)
+        if line not in result.verdicts:
+            result.verdicts.append(line)
+        _compare(target, table, case, [_same(target, value, case.kind) for value in padded[index]], result)
+    return None
+
+
+def _compare(target: System, table: str, case: Case, wanted: list[Any], result: PairResult) -> None:
+    """What the system's own driver and what the engine reads, against what was sent."""
+    rows = sorted(target.rows(table, ["id", _column(case)]), key=_first)
+    native = [_same(target, row[1], case.kind) for row in rows]
+    by_engine = [_same(target, value, case.kind) for value in engine_column(target, table, _column(case))]
     for name, found in (("driver", native), ("engine", by_engine)):
         if found != wanted:
             pairs = [(w, f) for w, f in zip(wanted, found, strict=False) if w != f] or [(len(wanted), len(found))]
             shown = "; ".join(f"{str(w)[:80]!r} became {str(f)[:80]!r}" for w, f in pairs)
             result.wrong.append(f"{case.name} by the {name}: {shown}")
-    return None
 
 
 def _first(row: tuple[Any, ...]) -> int:
@@ -90,7 +113,7 @@ def engine_column(system: System, table: str, name: str) -> list[Any]:
     session = open_reader(system.connection)
     try:
         thing = session.dialect.quote(table)
-        sql = f"SELECT * FROM {thing}"
+        sql = f"SELECT id, {session.dialect.quote(name)} FROM {thing}"
         columns = session.describe(sql)
         schema = pa.schema([pa.field(column.name, to_arrow(column.type)) for column in columns])
         found = pa.Table.from_batches(list(session.read(sql, columns)), schema=schema).sort_by("id")

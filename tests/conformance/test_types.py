@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conformance.matrix import SQL_SYSTEMS, SqlSystem, open_system
-from tests.conformance.round_trip import PairResult, send
+from tests.conformance.round_trip import PairResult, send_all
 from tests.conformance.run import declare
 from tests.conformance.type_cases import EVERYWHERE, NATIVE, cases_of
 from tests.support.types_page import render
@@ -33,8 +33,7 @@ def test_odd_values_arrive_as_they_are(source: str, target: str, tmp_path: Path,
     from_place = _open(source, tmp_path / "from_place", request, "pg_url")
     to_place = _open(target, tmp_path / "to_place", request, "pg_url2") if target != source else from_place
     result = PairResult()
-    for case in cases_of(source):
-        send(from_place, to_place, case, result)
+    send_all(from_place, to_place, cases_of(source), result)
     assert result.wrong == []
     if source == target:
         assert result.refused == []
