@@ -142,7 +142,8 @@ def _check_watermark(spec: PipelineSpec, target: TargetSpec, reading: _Reading, 
     window = reading.window
     if target.mode != "append" or window is None or stored.column in (window.source, window.column, ""):
         return
-    message = f"the watermark of `{spec.name}` is one of column `{stored.column}`, the pipeline now names `{window.source}`"
+    now = f"the pipeline now names `{window.source}`"
+    message = f"the watermark of `{spec.name}` is one of column `{stored.column}`, {now}"
     hint = f"`flow watermark set {spec.name} VALUE` says where to go on; --full-refresh appends every row again"
     raise DataError(message, hint)
 
