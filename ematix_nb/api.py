@@ -12,6 +12,7 @@ from ematix_nb.declare import registry
 from ematix_nb.declare import tables as _tables
 from ematix_nb.declare import transforms as _transforms
 from ematix_nb.declare.fingerprint import fingerprint
+from ematix_nb.errors import DeclarationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,7 +139,9 @@ class Ematix:
             options["target"] = target
 
         def declare(function: Callable[..., Any]) -> Pipeline:
-            return declared(_pipelines.build_pipeline(function, **options), function)
+            spec = _pipelines.build_pipeline(function, **options)
+            _check_schedule(spec, function)
+            return declared(spec, function)
 
         return declare
 
@@ -166,6 +169,18 @@ class Ematix:
             return function
 
         return declare
+
+
+def _check_schedule(spec: PipelineSpec, function: Callable[..., Any]) -> None:
+    """Refuse a wrong schedule where it is written, not at night when nothing fires."""
+    if spec.schedule is None:
+        return
+    from ematix_nb.schedule import parse_schedule
+
+    try:
+        parse_schedule(spec.schedule, spec.timezone)
+    except DeclarationError as error:
+        raise DeclarationError(error.what, error.hint, _pipelines.place_of(function)) from None
 
 
 def declared(spec: PipelineSpec, function: Callable[..., Any] | None = None) -> Pipeline:

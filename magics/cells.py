@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ematix_nb.connections import connection_from_settings, register_connection, registered_connections
+from ematix_nb.connections import connection_from_settings, register_connection, registered_connections, resolve
 from ematix_nb.connections.registry import registered
 from ematix_nb.declare import cells, registry
 from ematix_nb.declare.fingerprint import connection_name, fingerprint, short
 from ematix_nb.declare.spec import MODES, PipelineSpec, TableSpec
+from ematix_nb.errors import DeclarationError, FlowError
 from ematix_nb.verbs.preview_html import escape, framed
 from ematix_nb.verbs.results import Result
 from ematix_nb.verbs.text import neutral
@@ -126,9 +127,34 @@ def _column(column: Any) -> str:
 
 def _pipeline(cell: cells.Cell) -> Definition:
     spec = cells.build_cell_pipeline(cell, origin=ORIGIN)
+    _check_pipeline(cell, spec)
     known = spec.name in registry.pipelines()
     changed = tuple(registry.register_pipeline(spec))
     return Definition("pipeline", spec.name, tuple(pipeline_facts(spec)), changed if known else None)
+
+
+def _check_pipeline(cell: cells.Cell, spec: PipelineSpec) -> None:
+    """Refuse wrong SQL and a wrong schedule now, counting the lines of the cell; without its source only at a run.
+
+    Raises:
+        FlowError: The body is not one SELECT, or the schedule never fires.
+    """
+    if spec.schedule is not None:
+        from ematix_nb.schedule import parse_schedule
+
+        try:
+            parse_schedule(spec.schedule, spec.timezone)
+        except DeclarationError as error:
+            raise DeclarationError(error.what, error.hint, "cell line 1") from None
+    if spec.query.sql is None:
+        return
+    try:
+        kind = resolve(spec.source).kind
+    except FlowError:
+        return
+    from ematix_nb.sql.check import check_select, dialect_of
+
+    check_select("\n" * (cell.body_line - 1) + cell.body, dialect_of(kind))
 
 
 def pipeline_facts(spec: PipelineSpec) -> list[tuple[str, str]]:

@@ -126,10 +126,10 @@ def parse_cell(line: str, body: str) -> Cell:
     line, body, first = _continued(line, body)
     kind, _, rest = line.strip().partition(" ")
     if not kind:
-        raise UsageError("`%%flow` says not what the cell is:\n" + _kinds(), where="cell line 1")
+        raise UsageError("`%%flow` does not say what the cell declares", hint=_kinds(), where="cell line 1")
     if kind not in KINDS:
-        hint = did_you_mean(kind, KINDS)
-        raise UsageError(f"unknown `%%flow {kind}`; there is\n{_kinds()}", hint=hint, where="cell line 1")
+        hint = did_you_mean(kind, KINDS) or _kinds()
+        raise UsageError(f"unknown `%%flow {kind}`", hint=hint, where="cell line 1")
     if not rest.strip():
         raise UsageError(f"the name of the {kind} is missing", hint=KINDS[kind].partition(": ")[0], where="cell line 1")
     if kind == "connection":
@@ -140,7 +140,7 @@ def parse_cell(line: str, body: str) -> Cell:
 
 
 def _kinds() -> str:
-    return "\n".join(f"  {text}" for text in KINDS.values())
+    return "begin the cell with one of\n" + "\n".join(f"  {text}" for text in KINDS.values())
 
 
 def _continued(line: str, body: str) -> tuple[str, str, int]:
@@ -271,8 +271,8 @@ def _pipeline(line: str, body: str, first: int) -> Cell:
     options = _options(tokens[count:])
     empty = not _without_comments(body).strip()
     if empty and "source_table" not in options:
-        what = "only comments" if body.strip() else "no SQL"
-        raise DeclarationError(f"there is {what} in the cell", hint="write a SELECT below the first line", where="cell")
+        what = "there are only comments" if body.strip() else "there is no SQL"
+        raise DeclarationError(f"{what} in the cell", hint="write a SELECT below the first line", where="cell")
     if not empty and "source_table" in options:
         raise DeclarationError("both --source-table and SQL are given", hint="take one of them away", where="cell")
     if "target" not in options and "table" not in options:
@@ -298,7 +298,8 @@ def _options(tokens: list[Token]) -> dict[str, Any]:
             continue
         read = _value(flag, option, value)
         if found.setdefault(option.keyword, read) != read:
-            raise UsageError(f"`{flag}` is given twice: {_shown(found[option.keyword])}, {value}", where="cell line 1")
+            what = f"`{flag}` is given twice: {_shown(found[option.keyword])}, {value}"
+            raise UsageError(what, hint="give it once", where="cell line 1")
     return found
 
 

@@ -46,7 +46,7 @@ def build_pipeline(function: Callable[..., Any] | None = None, **options: Any) -
         ('ones', 'lake', 'ones', 'append')
     """
     given = _known(options)
-    where = _where(function)
+    where = place_of(function)
     try:
         return _build(function, given)
     except DeclarationError as error:
@@ -77,7 +77,8 @@ def _known(options: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _where(function: Any) -> str:
+def place_of(function: Any) -> str:
+    """File and line of a function, or its line in a cell; empty when it has no code."""
     code = getattr(function, "__code__", None)
     if code is None:
         return ""

@@ -97,7 +97,13 @@ def parse_schedule(text: str, timezone: str = "UTC") -> Schedule:
         >>> parse_schedule("@hourly").fields
         ('0', '*', '*', '*', '*')
     """
-    schedule = Schedule(" ".join(text.split()), timezone)
+    return _checked(" ".join(text.split()), timezone)
+
+
+@functools.lru_cache(maxsize=1024)
+def _checked(text: str, timezone: str) -> Schedule:
+    """A schedule is looked at when it is declared and again when it may be due: the second look costs nothing."""
+    schedule = Schedule(text, timezone)
     load_zone(timezone)
     _check_shape(schedule)
     if not _fires_ever(schedule):

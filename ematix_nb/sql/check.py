@@ -102,6 +102,16 @@ class Checked:
         return tuple(".".join(source.parts) for source in self.sources)
 
 
+def dialect_of(kind: str) -> str:
+    """The dialect in which queries of a kind of connection are written.
+
+    Example:
+        >>> dialect_of("postgres"), dialect_of("object_store_local")
+        ('postgres', 'datafusion')
+    """
+    return kind if kind in _PARSER else _ENGINE
+
+
 def check_select(sql: str, dialect: str) -> Checked:
     """Refuse everything but one statement that reads.
 

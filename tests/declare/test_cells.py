@@ -114,7 +114,12 @@ def test_table_cell_keeps_quoted_names() -> None:
 
 
 WRONG = [
-    ("", "", UsageError, r"says not what the cell is:\n  %%flow connection NAME: .*\n  %%flow table .*\n  %%flow pipe"),
+    (
+        "",
+        "",
+        UsageError,
+        r"does not say what the cell declares .*\nhint: begin the cell with one of\n  %%flow connection NAME: ",
+    ),
     ("pipline orders", SQL, UsageError, r"unknown `%%flow pipline`[\s\S]*did you mean `pipeline`"),
     ("pipeline", SQL, UsageError, r"name of the pipeline is missing[\s\S]*hint: %%flow pipeline NAME --to"),
     ("pipeline --to a:b", SQL, UsageError, r"name of the pipeline is missing"),

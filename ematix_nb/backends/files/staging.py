@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from dataclasses import dataclass, replace
@@ -36,7 +37,7 @@ _WRITERS: dict[str, Any] = {
 _STAGED = re.compile(r"\.part-(?P<run>.+)-\d{5}\.[a-z.]+\.tmp")
 MAX_OPEN = 256
 """Partitions that one run may have open at once."""
-_NO_SPACE = 28
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def run_name(run_id: str) -> str:
@@ -103,7 +104,7 @@ class Stager:
                 self._finish(folder)
         except OSError as exc:
             self.abandon()
-            if exc.errno == _NO_SPACE:
+            if exc.errno in _NO_SPACE:
                 message = f"no space left for staging in `{self._target}`; the target is unchanged"
                 raise TransientError(message, "make room and run again") from exc
             message = f"cannot write to `{self._target}`: {exc.strerror or exc}"

@@ -66,7 +66,11 @@ _REASONS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "{place} does not let user `{user}` in: {text}",
         "ask for an entry in pg_hba.conf, or set sslmode",
     ),
-    (("timeout", "timed out"), "{place} did not answer in time", "check host, port, firewall and VPN"),
+    (
+        ("timeout", "timed out"),
+        "{place} did not answer within {seconds} seconds",
+        "check host, port, firewall and VPN; connect_timeout says how long to wait",
+    ),
     (
         ("resolve", "translate host name", "name or service not known"),
         "the host `{host}` is not known",
@@ -86,11 +90,14 @@ _REASONS: tuple[tuple[tuple[str, ...], str, str], ...] = (
 """Words in the driver's message, what it means, what to do; the first that fits counts."""
 
 
-def connect_error(exc: psycopg.Error, *, host: str, port: str, user: str, database: str) -> ConnectError:
-    """Why no connection came about, in one sentence."""
+def connect_error(
+    exc: psycopg.Error, *, host: str, port: str, user: str, database: str, seconds: object = "?"
+) -> ConnectError:
+    """Why no connection came about, in one sentence; ``seconds`` is how long an answer was waited for."""
     text = " ".join(redact(exc).split())
     low = f"{type(exc).__name__} {text}".lower()
     parts = {"place": f"{host}:{port}", "host": host, "user": user, "database": database, "text": text}
+    parts["seconds"] = str(seconds)
     for words, what, hint in _REASONS:
         if any(word.format(**parts).lower() in low for word in words):
             return ConnectError(what.format(**parts), hint)

@@ -97,6 +97,7 @@ def _connect(settings: Settings) -> psycopg.Connection[Any]:
             port=str(options.get("port", 5432)),
             user=str(options.get("user", "")),
             database=str(options.get("dbname", "")),
+            seconds=options["connect_timeout"],
         ) from exc
     return connection
 
