@@ -23,6 +23,8 @@ class DataFusionDialect(Dialect):
     """Quoting, literals and types of the engine for sources without an SQL of their own."""
 
     name: ClassVar[str] = "datafusion"
+    limit_keeps_order: ClassVar[bool] = False
+    """An outer LIMIT drops the ORDER BY inside, and reads whichever file is listed first."""
     placeholder: ClassVar[str] = "$1"
     type_names: ClassVar[dict[str, str]] = {
         "tinyint": "TINYINT",

@@ -36,6 +36,8 @@ class Dialect:
     """An expression that orders the rows of a fresh staging table by arrival."""
     schema_separator: ClassVar[str] = "."
     has_except_all: ClassVar[bool] = True
+    limit_keeps_order: ClassVar[bool] = True
+    """Whether a query in brackets under a LIMIT gives its rows in its own order."""
     type_names: ClassVar[dict[str, str]] = {}
     """Kind -> type name, for kinds without parameters."""
 

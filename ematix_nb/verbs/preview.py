@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.connections import resolve
@@ -73,7 +74,7 @@ def _pipeline(spec: PipelineSpec, limit: int, context: RunContext) -> PreviewRes
             stored = side.state.watermark(side.name)
             plan = make_plan(spec, target, source, side.side(), stored)
             if sample is None:
-                rows, complete = _sample(source.session, source.dialect, plan.source_sql, plan.source_columns, limit)
+                rows, complete = _sample(source.session, plan.source_sql, plan.source_columns, limit)
                 sample = (plan.source_sql, rows, complete)
             whole = sample[2] and sample[1].num_rows <= DIFF_ROWS
             changes, expected, note = diff_rows(plan, side, sample[1].slice(0, DIFF_ROWS), complete=whole)
@@ -107,7 +108,7 @@ def _look(text: str, limit: int, token: CancelToken) -> PreviewResult:
         name = dialect.table(parse_table_name(address.thing)) if has_sql else dialect.quote(address.thing)
         sql = f"SELECT * FROM {name}"
         columns = session.describe(sql)
-        rows, complete = _sample(session, dialect, sql, columns, limit)
+        rows, complete = _sample(session, sql, columns, limit)
     finally:
         token.remove(session.interrupt)
         session.close()
@@ -116,17 +117,29 @@ def _look(text: str, limit: int, token: CancelToken) -> PreviewResult:
     )
 
 
-def _sample(session: Any, dialect: Any, sql: str, columns: Sequence[Column], limit: int) -> tuple[pa.Table, bool]:
+def _sample(session: Any, sql: str, columns: Sequence[Column], limit: int) -> tuple[pa.Table, bool]:
     """The first rows, and whether there are no more."""
-    table = _read(session, f"SELECT * FROM {dialect.wrap(sql, 'sampled')} LIMIT {limit + 1}", columns)
+    table = _slice(session, sql, columns, 0, limit + 1)
     return table.slice(0, limit), table.num_rows <= limit
 
 
-def _read(session: Any, sql: str, columns: Sequence[Column]) -> pa.Table:
+def _slice(session: Any, sql: str, columns: Sequence[Column], offset: int, rows: int) -> pa.Table:
+    """Some rows of a query, in its own order."""
     import pyarrow as pa
 
     schema = pa.schema([pa.field(column.name, to_arrow(column.type)) for column in columns])
-    return pa.Table.from_batches(list(session.read(sql, columns)), schema=schema)
+    if session.dialect.limit_keeps_order:
+        skipped = f" OFFSET {int(offset)}" if offset else ""
+        wrapped = f"SELECT * FROM {session.dialect.wrap(sql, 'sampled')} LIMIT {int(rows)}{skipped}"
+        return pa.Table.from_batches(list(session.read(wrapped, columns)), schema=schema)
+    batches, seen = [], 0
+    with contextlib.closing(session.read(sql, columns)) as found:
+        for batch in found:
+            batches.append(batch.slice(min(max(offset - seen, 0), batch.num_rows)))
+            seen += batch.num_rows
+            if seen >= offset + rows:
+                break
+    return pa.Table.from_batches(batches, schema=schema).slice(0, rows)
 
 
 def _pages(opener: Callable[[], Any], sql: str) -> Callable[[int, int], pa.Table]:
@@ -135,9 +148,7 @@ def _pages(opener: Callable[[], Any], sql: str) -> Callable[[int, int], pa.Table
     def page(offset: int, rows: int) -> pa.Table:
         session = opener()
         try:
-            columns = session.describe(sql)
-            wrapped = session.dialect.wrap(sql, "paged")
-            return _read(session, f"SELECT * FROM {wrapped} LIMIT {int(rows)} OFFSET {int(offset)}", columns)
+            return _slice(session, sql, session.describe(sql), offset, rows)
         finally:
             session.close()
 

@@ -1,0 +1,39 @@
+"""The rows of a preview are the first ones of the query, in its own order, and pages neither repeat nor miss rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ematix_nb import ObjectStoreLocalConnection, ematix, register_connection
+from ematix_nb.declare import registry
+from ematix_nb.verbs.preview import preview
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_files_come_by_name_and_order_by_holds(tmp_path: Path) -> None:
+    (tmp_path / "days").mkdir()
+    for day in (4, 2, 9, 1, 3, 5):  # a folder lists them in an order of its own
+        pq.write_table(
+            pa.table({"day": [day] * 3, "n": [30 - day, day, 10 + day]}), tmp_path / "days" / f"{day}.parquet"
+        )
+    with registry.scratch():
+        register_connection(ObjectStoreLocalConnection(name="lake", path=str(tmp_path), format="parquet"))
+        looked = preview("lake:days/*.parquet", limit=4)
+        assert looked.sample["day"].to_pylist() == [1, 1, 1, 2]
+        assert not looked.complete
+        assert looked.pages(2, 5)["day"].to_pylist() == [1, 2, 2, 2, 3]
+        assert looked.pages(17, 5)["day"].to_pylist() == [9]
+        assert looked.pages(18, 5).num_rows == 0
+        assert preview("lake:days/*.parquet", limit=18).complete
+
+        @ematix.pipeline(target="lake:out", source_connection="lake")
+        def ordered(conn: object) -> str:
+            return 'SELECT n FROM "days/*.parquet" ORDER BY n DESC'
+
+        assert ordered.preview(limit=3).sample["n"].to_pylist() == [29, 28, 27]
+        assert preview(ordered.spec, limit=3).pages(1, 2)["n"].to_pylist() == [28, 27]
