@@ -15,6 +15,7 @@ from ematix_nb.load.batches import META_TYPES, SourceBatches
 from ematix_nb.load.failpoints import failpoint
 from ematix_nb.load.planner import TargetSide
 from ematix_nb.load.sql_load import Outcome
+from ematix_nb.load.targets import own_names
 from ematix_nb.state.file_state import FileState
 
 if TYPE_CHECKING:
@@ -203,7 +204,8 @@ class FileLoad:
 
         if BATCH_ID not in rows.column_names:
             return rows
-        mine = FileState(self.session, self.thing).batches(self.plan.state_name)
+        state = FileState(self.session, self.thing)
+        mine = frozenset().union(*(state.batches(name) for name in own_names(self.plan.pipeline, self.plan.ref)))
         batch = rows.column(BATCH_ID).cast(pa.string())
         return rows.filter(pc.or_(pc.is_null(batch), pc.is_in(batch, pa.array(sorted(mine), pa.string()))))
 

@@ -24,7 +24,7 @@ from ematix_nb.load.heartbeat import Heartbeat
 from ematix_nb.load.planner import TargetSide, make_plan
 from ematix_nb.load.source import open_source
 from ematix_nb.load.sql_load import SqlLoad
-from ematix_nb.load.targets import file_thing, state_name, state_store, target_ref
+from ematix_nb.load.targets import file_thing, own_names, state_name, state_store, target_ref
 from ematix_nb.state import liveness
 from ematix_nb.state.model import COUNT_NAMES, Claim, Lease, RunRecord, Watermark
 
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from ematix_nb.load.plan import LoadPlan
     from ematix_nb.load.source import OpenSource
     from ematix_nb.state.model import StateStore
+
+
+SEARCHED_RUNS = 1000
+"""Runs that are searched for the table which an old watermark belongs to."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,17 @@ class OpenTarget:
             self.session.dialect.name,
         )
 
+    def watermark(self) -> Watermark | None:
+        """The stored watermark, also when the pipeline had another number of targets when it was stored."""
+        found = self.state.watermark(self.name)
+        other = next(name for name in own_names(self.spec.name, self.ref) if name != self.name)
+        if found is not None or (found := self.state.watermark(other)) is None:
+            return found
+        here = (self.ref.schema or "", self.ref.name)
+        runs = (run for run in self.state.history(self.spec.name, SEARCHED_RUNS) if run.pipeline == other)
+        last = next((run for run in runs if run.status == "success"), None)
+        return found if last is not None and (last.target_schema, last.target_table) == here else None
+
     def reopen_state(self) -> tuple[StateStore, Callable[[], None]]:
         """A second session for the heartbeat."""
         session = self.backend.open(self.connection, read_only=False, create=False)
@@ -140,7 +155,7 @@ def run_target(spec: PipelineSpec, target: TargetSpec, context: RunContext) -> T
         UsageError: When the declaration does not fit; nothing was written, not even history.
     """
     with opened(spec, target, context, create=not context.dry) as (side, source):
-        stored = side.state.watermark(side.name)
+        stored = side.watermark()
         plan = make_plan(spec, target, source, side.side(), stored, full_refresh=context.full_refresh)
         if context.dry:
             return _dry_run(side, source, plan, context)
@@ -165,7 +180,7 @@ def _leased_run(side: OpenTarget, source: OpenSource, plan: LoadPlan, context: R
 
 def _work(side: OpenTarget, source: OpenSource, lease: Lease, record: RunRecord, context: RunContext) -> TargetOutcome:
     """Plan again under the lease (another run may have moved the watermark meanwhile), load, commit."""
-    stored = side.state.watermark(side.name)
+    stored = side.watermark()
     if context.slot is not None and side.state.slot(side.name, context.slot).done:
         side.state.withdraw(lease)
         return TargetOutcome(context.run_id, f"{side.connection.name}:{side.ref}", "already-done")
@@ -233,7 +248,7 @@ def _commit(
         "success",
         counts=record.counts,
         plan=plan,
-        warnings=(*plan.warnings, *loader.outcome.warnings),
+        warnings=(*plan.warnings, *loader.outcome.warnings, *_took_over(lease)),
         seconds=(finished - context.started).total_seconds(),
         watermark_before=before,
         watermark_after=record.watermark_after,
@@ -244,6 +259,13 @@ def _commit(
     failpoint("commit")
     failpoint("ack_source")
     return done
+
+
+def _took_over(lease: Lease) -> tuple[str, ...]:
+    """Tell that a run before this one died: its work was rolled back, and this run did it again."""
+    if not lease.took_over:
+        return ()
+    return (f"took over from run {lease.took_over}, which had ended without committing",)
 
 
 def _next_watermark(plan: LoadPlan, loader: Any, stored: Watermark | None) -> Watermark | None:
@@ -315,7 +337,7 @@ def _failed(
     )
     if not isinstance(exc, FlowError):
         raise exc
-    if cancelled and not isinstance(exc, CancelledError):
+    if cancelled:
         exc = CancelledError("the run was cancelled; nothing was written")
     return TargetOutcome(context.run_id, f"{side.connection.name}:{side.ref}", status, error=exc, seconds=seconds)
 

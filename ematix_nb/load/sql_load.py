@@ -13,6 +13,7 @@ from ematix_nb.load import window as windows
 from ematix_nb.load.batches import META_TYPES, SourceBatches
 from ematix_nb.load.failpoints import failpoint
 from ematix_nb.load.plan import COPY_THROUGH, INSERT_SELECT
+from ematix_nb.load.targets import own_names
 from ematix_nb.sql.statements import CHAIN, NEW_VERSIONS, LoadStatements
 
 if TYPE_CHECKING:
@@ -176,11 +177,11 @@ class SqlLoad:
         history = dialect.state_table("run_history")
         if self.session.table(history) is None:
             return ""
-        name = dialect.literal(self.plan.state_name, TEXT)
+        names = ", ".join(dialect.literal(name, TEXT) for name in own_names(self.plan.pipeline, self.plan.ref))
         batch = dialect.quote(BATCH_ID)
         return (
             f" AND ({batch} IS NULL OR {batch} IN (SELECT run_id FROM {dialect.table(history)}"
-            f" WHERE pipeline_name = {name}))"
+            f" WHERE pipeline_name IN ({names})))"
         )
 
     def _truncate(self) -> None:

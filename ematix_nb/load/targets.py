@@ -34,6 +34,11 @@ def state_name(spec: PipelineSpec, ref: TableRef) -> str:
     return spec.name if len(spec.targets) == 1 else f"{spec.name}::{ref}"
 
 
+def own_names(pipeline: str, ref: TableRef) -> tuple[str, str]:
+    """Both names under which a target may know a pipeline: as its only target, and as one of several."""
+    return pipeline, f"{pipeline}::{ref}"
+
+
 def state_store(session: Any, target: TargetSpec) -> StateStore:
     """The state of an open target."""
     if session.capabilities.has_sql:

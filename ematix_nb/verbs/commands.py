@@ -190,7 +190,7 @@ def plan(call: Call) -> PlanResult:
     for target in spec.targets:
         context = RunContext(full_refresh=refresh, **call.run_options())
         with opened(spec, target, context, read_only=True, create=False) as (side, source):
-            stored = side.state.watermark(side.name)
+            stored = side.watermark()
             plans.append(make_plan(spec, target, source, side.side(), stored, full_refresh=refresh))
     return PlanResult(spec.name, tuple(plans))
 

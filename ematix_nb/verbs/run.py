@@ -110,6 +110,7 @@ def _one(spec: PipelineSpec, target: TargetSpec, context: RunContext, wait: floa
                 raise
             context.token.check()
             time.sleep(WAIT_STEP)
+            context.started = context.clock.now()  # not before the run that it waited for
         except FlowError as exc:
             if not several:
                 raise

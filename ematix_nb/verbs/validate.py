@@ -62,7 +62,7 @@ def _check(spec: PipelineSpec, target: Any, token: CancelToken) -> None:
         parse_schedule(spec.schedule, spec.timezone)
     resolve(spec.source)
     with opened(spec, target, RunContext(token=token), read_only=True, create=False) as (side, source):
-        make_plan(spec, target, source, side.side(), side.state.watermark(side.name))
+        make_plan(spec, target, source, side.side(), side.watermark())
     for step in spec.transforms_post:
         if isinstance(step, TransformRef):
             registry.get_transform(step.name)

@@ -130,3 +130,28 @@ def test_a_function_that_raises_does_not_keep_others_from_their_slot(bench: Benc
     assert "the function of pipeline `fails` raised ValueError: password=***" in result.failed[0]["error"]
     with pytest.raises(RunError, match="raised ValueError"):
         broken.sync()
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "parquet"])
+def test_another_target_beside_the_first_doubles_nothing(kind: str, tmp_path: Path) -> None:
+    from ematix_nb import ematix
+
+    source = open_system("sqlite", tmp_path / "source", None, label="a")
+    there = open_system(kind, tmp_path / "target", None, label="b")
+    source.make("src", COLUMNS, FIFTY)
+
+    def load(conn: object) -> str:
+        return "SELECT * FROM src"
+
+    def declared(*tables: str) -> Any:
+        targets = [ematix.target(name, target_connection=there.connection, mode="append") for name in tables]
+        options = {"source_connection": source.connection, "incremental": True, "watermark_column": "seen"}
+        return ematix.pipeline(targets=targets, **options)(load)
+
+    assert counts(declared("tgt").sync()) == {"read": 50, "inserted": 50}
+    both = declared("tgt", "beside").sync()
+    assert both.targets[0].counts["rows_inserted"] == 0
+    assert both.targets[1].counts["rows_inserted"] == 50
+    again = declared("tgt").sync()
+    assert counts(again) == {"read": 11, "deduplicated": 11}
+    assert (len(there.rows("tgt", ("id",))), len(there.rows("beside", ("id",)))) == (50, 50)
