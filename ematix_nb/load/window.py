@@ -63,10 +63,10 @@ def make_window(
     name = renamed or column
     if stored is None or stored.column not in (column, name):
         return Window(name, "", "", _overlap_text(chosen), column)
-    value = parse(stored.value, kind)
     if stored.type and _family(stored.type) != _family(kind.kind):
         message = f"the stored watermark {stored.value} of `{column}` is {stored.type}, the column is now {kind}"
         raise DataError(message, "run once with --full-refresh, or set it anew with `flow watermark`")
+    value = parse(stored.value, kind)
     return Window(name, stored.value, text(_before(value, chosen)), _overlap_text(chosen), column)
 
 
@@ -172,7 +172,8 @@ def is_cut(kind: DataType) -> bool:
 
 def compared(dialect: Dialect, column: str, kind: DataType, operator: str, bound: str) -> str:
     """``column operator bound`` with a typed literal."""
-    return f"{dialect.quote(column)} {operator} {dialect.literal(parse(bound, kind), kind)}"
+    value = dialect.literal(parse(bound, kind), kind)
+    return f"{dialect.ordered(dialect.quote(column), kind)} {operator} {dialect.ordered(value, kind)}"
 
 
 def filtered(
