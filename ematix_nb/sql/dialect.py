@@ -175,6 +175,10 @@ class Dialect:
         stored = self.store(TIMESTAMPTZ).type
         return f"CAST({expression} AS {self.type_sql(stored)})"
 
+    def ordered(self, expression: str, kind: DataType) -> str:
+        """An expression that sorts like the values (where times are text, texts of several forms may mean one time)."""
+        return expression
+
     def orderable(self, kind: DataType) -> bool:
         """Whether the stored form of a type sorts like its values (decimals kept as text do not)."""
         return True

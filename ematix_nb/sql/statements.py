@@ -154,7 +154,7 @@ class LoadStatements:
     def maximum(self, column: str, table: TableRef, where: str = "") -> str:
         """The largest value of a column, as text."""
         kind = self.column(column).type
-        text = self.dialect.as_text(f"max({self.dialect.quote(column)})", kind)
+        text = self.dialect.as_text(f"max({self.dialect.ordered(self.dialect.quote(column), kind)})", kind)
         return f"SELECT {text} FROM {self.dialect.table(table)}" + (f" WHERE {where}" if where else "")
 
     # -- keys -------------------------------------------------------------------------------------------------
@@ -261,6 +261,15 @@ class LoadStatements:
             f" COALESCE(sum(CASE WHEN t.{key} IS NOT NULL AND {changed} THEN 1 ELSE 0 END), 0),"
             f" COALESCE(sum(CASE WHEN t.{key} IS NOT NULL AND NOT {changed} THEN 1 ELSE 0 END), 0)\n"
             f"FROM {self._stage} AS s LEFT JOIN {self._target} AS t ON {self._same_key('s', 't')} AND {self._current}"
+        )
+
+    def count_later(self) -> str:
+        """How many versions that have to be closed began after this run: clocks that differ."""
+        quote = self.dialect.quote
+        return (
+            f"SELECT count(*) FROM {self._target} AS t WHERE {self._current} AND t.{quote(VALID_FROM)} >= {self.moment}"
+            f" AND EXISTS (SELECT 1 FROM {self._stage} AS s WHERE {self._same_key('s', 't')}"
+            f" AND {self._differs(self.compare_columns, 't', 's')})"
         )
 
     def close_changed(self) -> str:

@@ -121,7 +121,7 @@ def _sleep(argument: str) -> None:
 def _barrier(argument: str) -> None:
     folder, _, count = argument.rpartition(":")
     (Path(folder) / f"{os.getpid()}").touch()
-    _wait_until(lambda: len(os.listdir(folder)) >= int(count), f"barrier {folder}")
+    _wait_until(lambda: len(list(Path(folder).iterdir())) >= int(count), f"barrier {folder}")
 
 
 def _note(argument: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.crash.world import World, rows_after, reports, run_child, start_child
+from tests.crash.world import World, reports, rows_after, run_child, start_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable

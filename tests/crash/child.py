@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import resource
 import signal
 import time
 from dataclasses import dataclass, field
@@ -54,6 +55,8 @@ class Job:
     lease_seconds: float = model.LEASE_SECONDS
     duckdb_wait_ms: int = 10_000
     """How long a DuckDB file that another process has open is waited for."""
+    file_limit: int = 0
+    """A full disk, as one process sees it: files cannot grow beyond so many bytes; 0: no limit."""
     ended: str = ""
     """A folder where a file is put at the end: whoever waits there for this process need not wait any longer."""
 
@@ -69,6 +72,9 @@ def work(job: Job) -> None:
     """Do the runs, write the report."""
     os.environ.update(job.environment)
     duckdb_config.BUSY_TIMEOUT_MS = job.duckdb_wait_ms
+    if job.file_limit:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (job.file_limit, job.file_limit))
     reports = [_one(job, step) for step in job.steps]
     if job.ended:
         (Path(job.ended) / f"{os.getpid()}.ended").touch()

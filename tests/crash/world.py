@@ -195,8 +195,8 @@ class World:
 
         rows = []
         for name in self.manifest().get("files", []):
-            for row in pq.read_table(self.path / self.table / name, partitioning=None).to_pylist():
-                rows.append((row["id"], row["name"], row["amount"], str(row["ts"])[:19]))
+            found = pq.read_table(self.path / self.table / name, partitioning=None).to_pylist()
+            rows += [(row["id"], row["name"], row["amount"], str(row["ts"])[:19]) for row in found]
         return sorted(rows, key=repr)
 
     def manifest(self) -> dict[str, Any]:

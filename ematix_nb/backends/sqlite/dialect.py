@@ -15,7 +15,7 @@ from ematix_nb.errors import DataError, SchemaDriftError
 from ematix_nb.sql.dialect import NUL, Dialect
 
 from . import types
-from .functions import DOUBLE_TEXT, SHA256
+from .functions import DOUBLE_TEXT, ORDERED_TIME, SHA256
 from .values import encode
 
 if TYPE_CHECKING:
@@ -47,11 +47,15 @@ class SQLiteDialect(Dialect):
         """Decimals with a fraction are kept as text, which sorts like words."""
         return not types.type_name(kind).startswith("DECIMAL_TEXT")
 
+    def ordered(self, expression: str, kind: DataType) -> str:
+        """Times in one form: ``2026-01-31T10:00:00`` and ``2026-01-31 10:00:00.000000`` are one moment."""
+        return f"{ORDERED_TIME}({expression})" if kind.kind in ("timestamp", "timestamptz") else expression
+
     def moment(self, expression: str, kind: DataType) -> str:
         """Text of one form, whatever the column's own form is; nanoseconds are cut to microseconds."""
         if kind.kind == "date":
             return f"(substr({expression}, 1, 10) || ' 00:00:00.000000+00:00')"
-        return f"(substr({expression}, 1, 26) || '+00:00')"
+        return f"({self.ordered(expression, kind)} || '+00:00')"
 
     def __init__(self, attached: Collection[str] = ("main", "temp")) -> None:
         self.attached = frozenset(name.lower() for name in attached)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 SHA256 = "ematix_sha256"
 DOUBLE_TEXT = "ematix_double_text"
+ORDERED_TIME = "ematix_ordered_time"
+_FORM_LENGTH = len("2026-01-31 10:00:00.000000")
 
 
 def sha256(text: str | bytes | None) -> bytes | None:
@@ -26,9 +29,28 @@ def double_text(value: float | None) -> str | None:
     return None if value is None else repr(float(value))
 
 
+def ordered_time(value: object) -> object:
+    """A date and time as text of one form, in UTC to the microsecond; what is none is given back as it is.
+
+    Example:
+        >>> ordered_time("2026-01-31T10:00:00+02:00"), ordered_time("2026-01-31 10:00")
+        ('2026-01-31 08:00:00.000000', '2026-01-31 10:00:00.000000')
+    """
+    if not isinstance(value, str) or (len(value) == _FORM_LENGTH and value[10] == " "):
+        return value
+    try:
+        moment = dt.datetime.fromisoformat(value)
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(dt.UTC)
+    except (ValueError, OverflowError):
+        return value
+    return moment.replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
 FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     SHA256: (1, sha256),
     DOUBLE_TEXT: (1, double_text),
+    ORDERED_TIME: (1, ordered_time),
     **normalizer_functions.FUNCTIONS,
 }
 """Name -> number of arguments (-1: any) and function; each gives the same result for the same arguments.
