@@ -71,7 +71,7 @@ def _pipeline(spec: PipelineSpec, limit: int, context: RunContext) -> PreviewRes
     sample: tuple[str, pa.Table, bool] | None = None
     for target in spec.targets:
         with opened(spec, target, context, read_only=True, create=False) as (side, source):
-            stored = side.state.watermark(side.name)
+            stored = side.watermark()
             plan = make_plan(spec, target, source, side.side(), stored)
             if sample is None:
                 rows, complete = _sample(source.session, plan.source_sql, plan.source_columns, limit)
