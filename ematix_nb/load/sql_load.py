@@ -145,10 +145,10 @@ class SqlLoad:
             self.outcome.add("rows_inserted", rows)
             return
         window = self.plan.window
-        if window is None or not window.lower:
+        if window is None or not (window.lower or self._ran_before()):
             self.outcome.add("rows_inserted", self.session.execute(self.statements.append_stage()))
             return
-        inserted = self._append_window()
+        inserted = self._append_window() if window.lower else self._append_missing()
         self.outcome.add("rows_inserted", inserted)
         self.outcome.add("rows_deduplicated", self.outcome.counts.get("rows_read", 0) - inserted)
 
@@ -168,6 +168,24 @@ class SqlLoad:
         mine = self._own_batches()
         late = int(self.session.execute(self.statements.append_overlap(overlap, f"{target}{mine}")))
         return late + int(self.session.execute(self.statements.append_stage(tail)))
+
+    def _append_missing(self) -> int:
+        """A full refresh, or a watermark that was never set: all rows may be here already."""
+        everything = "1 = 1"
+        return self.session.execute(self.statements.append_overlap(everything, f"{everything}{self._own_batches()}"))
+
+    def _ran_before(self) -> bool:
+        """Whether an earlier run of this pipeline committed rows here."""
+        dialect = self.session.dialect
+        history = dialect.state_table("run_history")
+        if not self.plan.target_exists or self.session.table(history) is None:
+            return False
+        name = dialect.literal(self.plan.state_name, TEXT)
+        return bool(
+            self.session.fetch(
+                f"SELECT 1 FROM {dialect.table(history)} WHERE pipeline_name = {name} AND status = 'success' LIMIT 1"
+            )
+        )
 
     def _own_batches(self) -> str:
         """Restrict the comparison to rows that this pipeline wrote: another one may have appended equal rows."""
@@ -227,6 +245,9 @@ class SqlLoad:
         self._check_keys(())
         self._deduplicate(self._order_column(), ())
         _, _, unchanged = self.session.fetch(self.statements.count_versions())[0]
+        if later := int(self.session.fetch(self.statements.count_later())[0][0]):
+            message = f"{later} current versions begin after this run, which would close them before they began"
+            raise DataError(message, "set the clocks of the machines that run this pipeline, or correct valid_from")
         self.outcome.add("rows_closed", self.session.execute(self.statements.close_changed()))
         self.outcome.add("rows_inserted", self.session.execute(self.statements.insert_versions()))
         self.outcome.add("rows_unchanged", int(unchanged))
