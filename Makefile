@@ -53,7 +53,7 @@ test: lint audit
 	$(WITH_POSTGRES) $(MAKE) --no-print-directory run-tests run-notebooks
 
 run-tests: $(VENV)/.installed-dev
-	$(PY) -m pytest -m "not nightly" --cov --cov-report=term $(PYTEST_ARGS)
+	$(PY) -m pytest -m "not nightly" --numprocesses 2 --dist loadfile --cov --cov-report=term $(PYTEST_ARGS)
 
 run-notebooks: $(VENV)/.installed-dev
 ifneq ($(NOTEBOOKS),)

@@ -1,7 +1,10 @@
 """A local note of slots that are known to be done, so that a call with nothing due opens no connection.
 
 It can only say "done", never "due": losing or deleting it costs one look into
-the target, nothing else. It is written whole and replaced atomically.
+the target, nothing else. For a target that is a file on this machine it is
+believed only while that file is as it was when the note was written, so a
+warehouse that was deleted and made anew is looked into. It is written whole and
+replaced atomically.
 """
 
 from __future__ import annotations
@@ -12,7 +15,9 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from ematix_nb.load.targets import file_thing
 
 if TYPE_CHECKING:
     from ematix_nb.declare.spec import PipelineSpec
@@ -23,29 +28,35 @@ class SlotCache:
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path or _default_path()
-        self._done = _load(self._path)
-        self._changed = False
+        self._notes = _load(self._path)
+        self._fresh: dict[str, tuple[dt.datetime, PipelineSpec]] = {}
 
     def last_done(self, spec: PipelineSpec) -> dt.datetime | None:
         """The newest slot known to be done (UTC)."""
-        text = self._done.get(_key(spec))
-        return dt.datetime.fromisoformat(text) if text else None
+        key = _key(spec)
+        if key in self._fresh:
+            return self._fresh[key][0]
+        note = self._notes.get(key)
+        if note is None or note["stamp"] != _stamp(spec):
+            return None
+        return dt.datetime.fromisoformat(note["slot"])
 
     def done(self, spec: PipelineSpec, slot: dt.datetime) -> None:
         """Remember a slot that committed."""
         known = self.last_done(spec)
         if known is None or slot > known:
-            self._done[_key(spec)] = slot.isoformat()
-            self._changed = True
+            self._fresh[_key(spec)] = (slot, spec)
 
     def save(self) -> None:
         """Write what was learned; a folder that cannot be written is no error."""
-        if not self._changed:
+        if not self._fresh:
             return
+        for key, (slot, spec) in self._fresh.items():
+            self._notes[key] = {"slot": slot.isoformat(), "stamp": _stamp(spec)}
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             fresh = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-            fresh.write_text(json.dumps(self._done), encoding="utf-8")
+            fresh.write_text(json.dumps(self._notes), encoding="utf-8")
             fresh.replace(self._path)
 
 
@@ -56,29 +67,50 @@ def _default_path() -> Path:
     return base / "ematix-flow" / f"slots-{place}.json"
 
 
-def _load(path: Path) -> dict[str, str]:
+def _load(path: Path) -> dict[str, dict[str, str]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return {str(key): _checked(value) for key, value in content.items()}
-    except (OSError, ValueError, AttributeError):
+        notes = {str(key): {"slot": str(note["slot"]), "stamp": str(note["stamp"])} for key, note in content.items()}
+        for note in notes.values():
+            dt.datetime.fromisoformat(note["slot"])
+    except (OSError, ValueError, AttributeError, TypeError, KeyError):
         return {}
+    return notes
 
 
-def _checked(value: object) -> str:
-    dt.datetime.fromisoformat(str(value))
-    return str(value)
+def _stamp(spec: PipelineSpec) -> str:
+    """Device, file and time of change of every target that is a file here; the same text for a server's."""
+    parts = []
+    for target in spec.targets:
+        settings = _settings(target.connection)
+        if settings is None or "path" not in settings:
+            continue
+        place = Path(str(settings["path"])).expanduser()
+        folder = place / file_thing(target) / "_ematix_flow" / "manifest"
+        try:
+            found = (folder if place.is_dir() else place).stat()
+        except OSError:
+            parts.append("missing")
+        else:
+            parts.append(f"{found.st_dev}:{found.st_ino}:{found.st_mtime_ns}")
+    return " ".join(parts)
 
 
-def _key(spec: PipelineSpec) -> str:
-    """The pipeline with all that decides where its state is, settings of the connection included."""
+def _settings(connection: Any) -> dict[str, Any] | None:
     from ematix_nb.connections import resolve
     from ematix_nb.errors import FlowError
 
-    target = spec.targets[0]
-    where = str(target.table.ref) if target.table is not None else target.thing
     try:
-        settings = repr(sorted(resolve(target.connection).resolved().settings().items(), key=str))
+        return dict(resolve(connection).resolved().settings())
     except FlowError:
-        settings = "?"
-    text = "\n".join((spec.name, spec.schedule or "", spec.timezone, where, settings))
+        return None
+
+
+def _key(spec: PipelineSpec) -> str:
+    """The pipeline with all that decides where its state is, settings of the connections included."""
+    places = []
+    for target in spec.targets:
+        where = str(target.table.ref) if target.table is not None else target.thing
+        places.append(f"{where} {sorted((_settings(target.connection) or {}).items(), key=str)!r}")
+    text = "\n".join((spec.name, spec.schedule or "", spec.timezone, *places))
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import sqlite3
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -73,3 +74,15 @@ def test_a_failing_transform_leaves_its_slot_open() -> None:
     fail[0] = False
     assert [run.status for run in run_due(now=NOON).ran] == ["success"]
     assert run_due(now=NOON).ran == ()
+
+
+def test_a_warehouse_made_anew_is_loaded_again(tmp_path: Path) -> None:
+    @ematix.pipeline(target="duck:main.daily", source_connection="lite", mode="append", schedule="*/5 * * * *")
+    def daily(conn: object) -> str:
+        return "SELECT 1 AS n"
+
+    sqlite3.connect(tmp_path / "w.sqlite").close()
+    assert len(run_due(now=NOON).ran) == 1
+    assert run_due(now=NOON).ran == ()
+    (tmp_path / "w.duckdb").unlink()
+    assert len(run_due(now=NOON).ran) == 1
