@@ -81,7 +81,11 @@ def file_config(connection: Any, *, write: bool = False, create: bool = True) ->
         message = f"{where}: this version reads and writes {', '.join(ENDINGS)} files, not `{kind}`"
         raise DeclarationError(message, f"set `format` to one of {', '.join(ENDINGS)}")
     if not root.exists() and create and write and root.parent.is_dir():
-        root.mkdir()
+        try:
+            root.mkdir()
+        except OSError as exc:
+            message = f"{where}: the folder `{root}` cannot be made: {exc.strerror}"
+            raise ConnectError(message, "correct `path`, or the rights of the folder above it") from exc
     if root.exists() or create:
         _check_root(root, str(resolved.path), where)
     names = ("csv_delimiter", "csv_header", "csv_quote", "csv_null_value", "parquet_compression", "partition_by")
