@@ -10,19 +10,21 @@ import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.duckdb import config as duckdb_config
 from ematix_nb.config import connect
 from ematix_nb.declare import registry
 from ematix_nb.declare.pipelines import build_pipeline
-from ematix_nb.declare.spec import PipelineSpec
 from ematix_nb.errors import FlowError
 from ematix_nb.load.cancel import CancelToken
 from ematix_nb.state import model
 from ematix_nb.testing import install_from
 from ematix_nb.verbs.due import run_due
 from ematix_nb.verbs.run import run
+
+if TYPE_CHECKING:
+    from ematix_nb.declare.spec import PipelineSpec
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,8 @@ CHANGED = (2, "two again", 2.75, "2026-01-01 11:01:00")
 _CREATE = "CREATE TABLE events (id BIGINT, name VARCHAR, amount DOUBLE, ts TIMESTAMP)"
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
-    ["tests.crash.child", "duckdb", "psycopg", "pyarrow.parquet", "sqlglot", "ematix_nb.load.run", "ematix_nb.load.post",
-     "ematix_nb.backends.duckdb", "ematix_nb.backends.sqlite", "ematix_nb.backends.postgres",
+    ["tests.crash.child", "duckdb", "psycopg", "pyarrow.parquet", "sqlglot", "ematix_nb.load.run",
+     "ematix_nb.load.post", "ematix_nb.backends.duckdb", "ematix_nb.backends.sqlite", "ematix_nb.backends.postgres",
      "ematix_nb.backends.files", "ematix_nb.backends.files.parquet_files", "ematix_nb.backends.postgres.io",
      "ematix_nb.backends.duckdb.io", "ematix_nb.backends.sqlite.io", "ematix_nb.backends.files.io", "datafusion"]
 )  # fmt: skip
