@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ematix_nb.load.plan import LoadPlan
     from ematix_nb.load.source import OpenSource
 
+NUL = "\x00"
 META_TYPES = {LOADED_AT: TIMESTAMPTZ, BATCH_ID: UUID}
 
 
@@ -37,6 +38,8 @@ class SourceBatches:
         self._kinds = {column.name: column.type for column in plan.source_columns}
         self.rows = 0
         self.bytes = 0
+        self.stripped = 0
+        """Texts that lost a NUL character."""
         self.watermark = ""
         """The largest watermark seen, as text."""
 
@@ -59,10 +62,21 @@ class SourceBatches:
             failpoint("fetch")
             self._watch(batch)
             arrays = [cast(batch.column(name), self.rows) for cast, name in zip(casts, names, strict=True)]
+            if self._plan.strip_nul:
+                arrays = [self._without_nul(array) for array in arrays]
             extra = self._meta(batch.num_rows) if meta else []
             self._count(batch.num_rows, batch.nbytes)
             everything = [*zip(names, arrays, strict=True), *extra]
             yield pa.RecordBatch.from_arrays([array for _, array in everything], names=[name for name, _ in everything])
+
+    def _without_nul(self, array: pa.Array) -> pa.Array:
+        import pyarrow.compute as pc
+        import pyarrow.types as pt
+
+        if not pt.is_string(array.type):
+            return array
+        self.stripped += pc.sum(pc.match_substring(array, NUL)).as_py() or 0
+        return pc.replace_substring(array, NUL, "")
 
     def chunks(self, query: str) -> Iterator[bytes]:
         """The rows of a query in the system's own form (copy-through)."""

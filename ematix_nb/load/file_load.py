@@ -129,7 +129,7 @@ class FileLoad:
     def _new_rows(self) -> Iterator[pa.RecordBatch]:
         """The rows to write; of an overlap only those that the files do not hold yet (a difference of multisets)."""
         window = self.plan.window
-        if window is None or not window.lower or self.plan.mode != "append" or not self.plan.target_exists:
+        if window is None or self.plan.mode != "append" or not (window.lower or self._ran_before()):
             yield from self.batches.final()
             return
         import pyarrow as pa
@@ -147,12 +147,16 @@ class FileLoad:
             missing = self._missing(pa.Table.from_batches(overlap))
             yield from missing.combine_chunks().to_batches()
 
+    def _ran_before(self) -> bool:
+        """Whether files of this pipeline are here; a full refresh asks for all rows once more."""
+        return not self.context.full_refresh and bool(FileState(self.session, self.thing).batches(self.plan.state_name))
+
     def _is_tail(self, batch: pa.RecordBatch) -> pa.BooleanArray:
         import pyarrow as pa
         import pyarrow.compute as pc
 
         window = self.plan.window
-        if window is None or window.column not in batch.schema.names:
+        if window is None or not window.stored or window.column not in batch.schema.names:
             return pa.array([False] * batch.num_rows, pa.bool_())
         kind = next(column.type for column in self.plan.data if column.name == window.column)
         column = batch.column(window.column)

@@ -91,6 +91,8 @@ class LoadPlan:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     target_exists: bool = True
+    strip_nul: bool = False
+    """Remove NUL characters from texts (``on_nul="strip"``) and count the texts that had one."""
     meta: tuple[str, ...] = field(default=())
     """Which of the engine's columns the target gets."""
     event_column: str | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.base import Verdict
+from ematix_nb.declare.data_types import INTEGER_KINDS
 from ematix_nb.declare.fingerprint import fingerprint
 from ematix_nb.declare.pipelines import resolve_keys
 from ematix_nb.declare.spec import BATCH_ID, SCD2_COLUMNS, Column, TableRef
@@ -46,6 +47,8 @@ class TargetSide:
     """Has ``store``; of SQL targets everything else too."""
     identity: str
     backend: str
+    place: str = ""
+    """Equal to the source's when both may wait for each other's locks."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ def make_plan(
         warnings=warnings,
         notes=(*reading.notes, *_promises(side)),
         target_exists=side.info is not None,
+        strip_nul=spec.policies.on_nul == "strip",
         meta=schema.meta,
         event_column=reading.event,
         order_column=reading.order,
@@ -424,13 +428,16 @@ def _route(
     target: TargetSpec, source: OpenSource, side: TargetSide, reading: _Reading, columns: Sequence[ColumnPlan]
 ) -> tuple[str, str, bool]:
     """How the rows travel, why, and whether they are staged."""
-    staged = target.mode in KEYED or bool(reading.window and reading.window.lower) or bool(reading.hidden)
+    again = reading.window is not None and (reading.window.lower != "" or side.info is not None)
+    staged = target.mode in KEYED or again or bool(reading.hidden)
     # the query may read the very table that is emptied before it is filled
     staged = staged or (target.mode == "truncate" and source.same_database)
+    # a direct load would hold its locks while the source's session waits for them
+    staged = staged or bool(side.place and side.place == source.place)
     if not side.capabilities.has_sql:
         return ARROW, "the target is files", False
     if source.same_database:
-        if all(_by_itself(column) for column in columns):
+        if all(_by_itself(column, side) for column in columns):
             return INSERT_SELECT, "source and target are one database", staged
         return ARROW, "one database, but values are checked on the way", True
     source_capabilities = getattr(source.session, "capabilities", None)
@@ -442,9 +449,16 @@ def _route(
     return ARROW, "column types differ" if side.capabilities.pass_through else "two databases", staged
 
 
-def _by_itself(column: ColumnPlan) -> bool:
-    """Whether the database's own assignment is exact for every value."""
-    return column.verdict in (Verdict.EXACT, Verdict.WIDENED) and not column.reason.startswith("each")
+def _by_itself(column: ColumnPlan, side: TargetSide) -> bool:
+    """Whether the database's own assignment is exact for every value, and stores the very form that a cast would."""
+    if column.verdict not in (Verdict.EXACT, Verdict.WIDENED) or column.reason.startswith("each"):
+        return False
+    if column.source_type is None or _same_type(column, side):
+        return True
+    kinds = {column.source_type.kind, column.target_type.kind}
+    if any(kinds <= set(family) for family in (INTEGER_KINDS, ("float", "double"), ("text", "string"))):
+        return True
+    return kinds <= {*INTEGER_KINDS, "numeric"} and bool(side.dialect.orderable(column.target_type))
 
 
 def _same_type(column: ColumnPlan, side: TargetSide) -> bool:

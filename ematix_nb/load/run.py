@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.registry import backend_for
 from ematix_nb.connections import redact, resolve
+from ematix_nb.declare.spec import MODES
 from ematix_nb.errors import CancelledError, FlowError, LockedError
 from ematix_nb.events import RunFinished, RunStarted
 from ematix_nb.load import window as windows
@@ -95,18 +96,32 @@ class OpenTarget:
             self.session.dialect,
             self.session.identity,
             self.session.dialect.name,
+            getattr(self.session, "place", ""),
         )
 
     def watermark(self) -> Watermark | None:
-        """The stored watermark, also when the pipeline had another number of targets when it was stored."""
+        """The stored watermark, if it is one of this table.
+
+        Also found when the pipeline had another number of targets when it was stored.
+        """
         found = self.state.watermark(self.name)
+        if found is not None:
+            last = self._last_success(self.name)
+            return found if last is None or self._is_here(last) else None
         other = next(name for name in own_names(self.spec.name, self.ref) if name != self.name)
-        if found is not None or (found := self.state.watermark(other)) is None:
-            return found
-        here = (self.ref.schema or "", self.ref.name)
-        runs = (run for run in self.state.history(self.spec.name, SEARCHED_RUNS) if run.pipeline == other)
-        last = next((run for run in runs if run.status == "success"), None)
-        return found if last is not None and (last.target_schema, last.target_table) == here else None
+        if (found := self.state.watermark(other)) is None:
+            return None
+        last = self._last_success(other)
+        return found if last is not None and self._is_here(last) else None
+
+    def _last_success(self, name: str) -> RunRecord | None:
+        """The newest load that committed under a name; None when the history does not say (an adopted watermark)."""
+        runs = (run for run in self.state.history(self.spec.name, SEARCHED_RUNS) if run.pipeline == name)
+        return next((run for run in runs if run.status == "success" and run.mode in MODES), None)
+
+    def _is_here(self, run: RunRecord) -> bool:
+        """Whether a run loaded this very table: a pipeline that was pointed at another one begins anew there."""
+        return (run.target_schema, run.target_table) == (self.ref.schema or "", self.ref.name)
 
     def reopen_state(self) -> tuple[StateStore, Callable[[], None]]:
         """A second session for the heartbeat."""

@@ -22,7 +22,7 @@ from ematix_nb.load.conversions import conversion
 from ematix_nb.load.plan import SchemaChange
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ematix_nb.backends.base import TableInfo
     from ematix_nb.sql.dialect import Dialect
@@ -171,13 +171,14 @@ def _existing(
             continue
         existing = have.get(column.name)
         if existing is None:
+            _check_case(column.name, have)
             drift.append(f"column `{column.name}` ({column.type}) is missing in the target")
             added = dataclasses.replace(column, nullable=True)
             text = f"add column {column.name} {column.type}"
             changes.append(SchemaChange(text, dialect.add_column(found.ref, added)))
             data.append(added)
             continue
-        kept, change = _type_change(dialect, found.ref, column, existing)
+        kept, change = _type_change(dialect, found.ref, column, existing, alter=on_drift != "warn")
         data.append(kept)
         if change:
             drift.append(f"column `{column.name}` is {existing.type} in the target and {column.type} in the source")
@@ -203,13 +204,16 @@ def _existing(
         message = f"the target `{found.ref}` does not fit: " + "; ".join(drift)
         raise SchemaDriftError(message, "change the table, or allow on_drift='evolve'")
     if on_drift == "warn" and drift:
-        kept_data = tuple(column for column in data if column.name in have)
+        if mode == "merge" and keys and not _is_unique(keys, found):
+            message = f"`{found.ref}`: there is no unique index on the keys ({', '.join(keys)})"
+            raise SchemaDriftError(message, "make one, or allow on_drift='evolve'")
+        kept_data = tuple(have[column.name] for column in data if column.name in have)
         return SchemaPlan(kept_data, (), tuple(name for name in meta_names if name in have), (*warnings, *drift))
     return SchemaPlan(tuple(data), tuple(changes), meta_names, tuple(warnings))
 
 
 def _type_change(
-    dialect: Dialect, ref: TableRef, column: Column, existing: Column
+    dialect: Dialect, ref: TableRef, column: Column, existing: Column, *, alter: bool
 ) -> tuple[Column, SchemaChange | None]:
     """The column as it will be written, and the widening of the target when its type is too small for all values."""
     forward = conversion(column.type, existing.type)
@@ -221,8 +225,15 @@ def _type_change(
     if widens and column.type.kind not in ("text", "json", "jsonb") and not existing.primary_key:
         wider = dataclasses.replace(existing, type=column.type)
         text = f"widen column {column.name} from {existing.type} to {column.type}"
-        return wider, SchemaChange(text, dialect.alter_type(ref, wider))
+        return wider, SchemaChange(text, dialect.alter_type(ref, wider) if alter else "")
     return existing, None
+
+
+def _check_case(name: str, have: Mapping[str, Column]) -> None:
+    near = [other for other in have if other.casefold() == name.casefold()]
+    if near:
+        message = f"column `{name}` of the source is `{near[0]}` in the target"
+        raise SchemaDriftError(message, f'name it AS "{near[0]}" in the SELECT')
 
 
 def _is_unique(keys: Sequence[str], found: TableInfo) -> bool:

@@ -39,6 +39,8 @@ class OpenSource:
     """The connection's name, for people."""
     identity: str = ""
     """Equal to the target's identity when both are one database; empty for files and frames."""
+    place: str = ""
+    """Equal for two sessions of one database under any login."""
     same_database: bool = False
     """Source and target are one database, so the target's session can read it too."""
 
@@ -161,7 +163,8 @@ def open_source(spec: PipelineSpec, source: Any, target: Any, target_session: An
     identity = getattr(session, "identity", "") if session.capabilities.has_sql else ""
     same = bool(identity) and identity == getattr(target_session, "identity", None)
     sql = query if isinstance(query, str) else _synthesised(spec, session)
-    return OpenSource(session, session.dialect, sql, source.name, identity, same_database=same)
+    place = getattr(session, "place", "")
+    return OpenSource(session, session.dialect, sql, source.name, identity, place, same_database=same)
 
 
 def _synthesised(spec: PipelineSpec, session: Any) -> str:

@@ -170,15 +170,16 @@ class SqlLoad:
         return late + int(self.session.execute(self.statements.append_stage(tail)))
 
     def _append_missing(self) -> int:
-        """A full refresh, or a watermark that was never set: all rows may be here already."""
+        """No watermark was set, yet the pipeline ran before: all rows may be here already."""
         everything = "1 = 1"
-        return self.session.execute(self.statements.append_overlap(everything, f"{everything}{self._own_batches()}"))
+        query = self.statements.append_overlap(everything, f"{everything}{self._own_batches()}")
+        return int(self.session.execute(query))
 
     def _ran_before(self) -> bool:
-        """Whether an earlier run of this pipeline committed rows here."""
+        """Whether an earlier run of this pipeline committed here; a full refresh asks for all rows once more."""
         dialect = self.session.dialect
         history = dialect.state_table("run_history")
-        if not self.plan.target_exists or self.session.table(history) is None:
+        if self.context.full_refresh or not self.plan.target_exists or self.session.table(history) is None:
             return False
         name = dialect.literal(self.plan.state_name, TEXT)
         return bool(
@@ -310,6 +311,8 @@ class SqlLoad:
     def _find_watermark(self) -> None:
         window = self.plan.window
         self.outcome.watermark = self.batches.watermark
+        if self.batches.stripped:
+            self._warn(f"{self.batches.stripped} texts lost their NUL characters (on_nul='strip')")
         if window is None or self.outcome.watermark or not self.outcome.counts.get("rows_read"):
             return
         kind = self._kinds[window.column]

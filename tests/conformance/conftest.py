@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-OTHER = {"postgres": "duckdb", "duckdb": "sqlite", "sqlite": "duckdb", "parquet": "duckdb", "csv": "sqlite", "jsonl": "sqlite"}
+OTHER = {
+    "postgres": "duckdb",
+    "duckdb": "sqlite",
+    "sqlite": "duckdb",
+    "parquet": "duckdb",
+    "csv": "sqlite",
+    "jsonl": "sqlite",
+}
 """For each target a source of another kind."""
 
 
@@ -40,7 +47,9 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
     target, source = request.param
     url = request.getfixturevalue("pg_url") if "postgres" in (target, source) else None
     there = open_system(target, tmp_path / "target", url, label="target_place")
-    return Bench(there, there if source == target else open_system(source, tmp_path / "source", url, label="source_place"))
+    return Bench(
+        there, there if source == target else open_system(source, tmp_path / "source", url, label="source_place")
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

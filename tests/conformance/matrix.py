@@ -103,6 +103,8 @@ class SqlSystem(System):
         kinds = list(columns.values())
         places = ", ".join(self._place(kind) for kind in kinds)
         names = self.dialect.columns(list(columns))
+        if self.marker == "%s":
+            names = names.replace("%", "%%")
         with self.driver() as cursor:
             for row in rows:
                 values = [native_parameter(self.name, value, kind) for value, kind in zip(row, kinds, strict=True)]
@@ -188,11 +190,16 @@ class Postgres(SqlSystem):
             " WHERE table_schema NOT IN ('pg_catalog', 'information_schema') AND table_schema NOT LIKE 'pg_temp%'"
             " ORDER BY 1, 2, ordinal_position"
         )
-        indexes = self.execute("SELECT schemaname, indexdef FROM pg_indexes WHERE schemaname <> 'pg_catalog' ORDER BY 2")
+        indexes = self.execute(
+            "SELECT schemaname, indexdef FROM pg_indexes WHERE schemaname <> 'pg_catalog' ORDER BY 2"
+        )
         schemas = self.execute("SELECT nspname FROM pg_namespace WHERE nspname NOT LIKE 'pg_%' ORDER BY 1")
         rows = {
             (schema, table): sorted(
-                map(repr, self.execute(f"SELECT t::text, xmin::text FROM {self.dialect.table(TableRef(schema, table))} t"))
+                map(
+                    repr,
+                    self.execute(f"SELECT t::text, xmin::text FROM {self.dialect.table(TableRef(schema, table))} t"),
+                )
             )
             for schema, table in {(row[0], row[1]) for row in columns}
         }
@@ -230,7 +237,9 @@ class DuckDB(SqlSystem):
 
     def leftovers(self) -> list[str]:
         """Staging tables and write-ahead logs."""
-        tables = self.execute("SELECT table_name FROM duckdb_tables() WHERE table_name LIKE 'ematix_%' AND schema_name = 'main'")
+        tables = self.execute(
+            "SELECT table_name FROM duckdb_tables() WHERE table_name LIKE 'ematix_%' AND schema_name = 'main'"
+        )
         return [str(row[0]) for row in tables]
 
     def everything(self) -> object:
@@ -264,7 +273,9 @@ class SQLite(SqlSystem):
 
     def leftovers(self) -> list[str]:
         """Staging tables and journals."""
-        tables = self.execute("SELECT name FROM sqlite_master WHERE name LIKE 'ematix_%' AND name NOT LIKE 'ematix_flow_%'")
+        tables = self.execute(
+            "SELECT name FROM sqlite_master WHERE name LIKE 'ematix_%' AND name NOT LIKE 'ematix_flow_%'"
+        )
         journals = [path.name for path in self.path.parent.glob(f"{self.path.name}-*")]
         return [str(row[0]) for row in tables if row[0] != "ematix_stage_guard"] + journals
 
@@ -423,9 +434,7 @@ def file_hashes(folder: Path) -> dict[str, str]:
     }
 
 
-SYSTEMS: dict[str, type[System]] = {
-    system.name: system for system in (Postgres, DuckDB, SQLite, Parquet, Csv, Jsonl)
-}
+SYSTEMS: dict[str, type[System]] = {system.name: system for system in (Postgres, DuckDB, SQLite, Parquet, Csv, Jsonl)}
 SQL_SYSTEMS = tuple(name for name, system in SYSTEMS.items() if system.is_sql)
 
 

@@ -180,7 +180,10 @@ def test_event_times_without_a_zone_are_utc(bench: Bench, kind: str) -> None:
     assert chain(bench, "a") == [(1, "a", day(1), day(2), False), (1, "b", day(2), None, True)]
     assert counts(pipeline.sync()) == {"read": 2, "unchanged": 2}
     if bench.target.name == "sqlite":
-        assert bench.rows("valid_from") == [("2024-01-01 00:00:00.000000+00:00",), ("2024-01-02 00:00:00.000000+00:00",)]
+        assert bench.rows("valid_from") == [
+            ("2024-01-01 00:00:00.000000+00:00",),
+            ("2024-01-02 00:00:00.000000+00:00",),
+        ]
     bench.check()
 
 

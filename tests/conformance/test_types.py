@@ -29,7 +29,9 @@ def _open(name: str, folder: Path, request: pytest.FixtureRequest, fixture: str)
 
 
 @pytest.mark.parametrize(("source", "target"), PAIRS)
-def test_odd_values_arrive_as_they_are(source: str, target: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_odd_values_arrive_as_they_are(
+    source: str, target: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     from_place = _open(source, tmp_path / "from_place", request, "pg_url")
     to_place = _open(target, tmp_path / "to_place", request, "pg_url2") if target != source else from_place
     result = PairResult()
@@ -65,7 +67,11 @@ def test_types_that_only_one_system_has_stay_as_they_are_at_home(
         value = literal if name == "sqlite" else f"CAST({literal} AS {kind})"
         place.execute(f"INSERT INTO s{number} VALUES (1, {value}), (2, NULL)")
         declare(place, place, f"SELECT * FROM s{number}", f"t{number}", mode="truncate").sync()
-        text = {"sqlite": "quote(v + 0)" if kind.startswith(("NUMERIC", "DECIMAL")) else "quote(v)", "postgres": "v::text", "duckdb": "CAST(v AS VARCHAR)"}[name]
+        text = {
+            "sqlite": "quote(v + 0)" if kind.startswith(("NUMERIC", "DECIMAL")) else "quote(v)",
+            "postgres": "v::text",
+            "duckdb": "CAST(v AS VARCHAR)",
+        }[name]
         before, after = (place.execute(f"SELECT id, {text} FROM {table}{number} ORDER BY id") for table in "st")
         if before != after:
             wrong.append((kind, literal, before, after))

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from ematix_nb.declare.data_types import DataType
+
 SQL = ("postgres", "duckdb", "sqlite")
 EVERYWHERE = (*SQL, "parquet")
 MEGABYTE = "€uro😀" * 110_000
@@ -54,7 +55,9 @@ CASES = (
     _integer("usmallint", 0, 2**16 - 1, UNSIGNED),
     _integer("uinteger", 0, 2**32 - 1, UNSIGNED),
     Case("ubigint", DataType("ubigint"), (0, 2**63 - 1, 2**64 - 1, None), UNSIGNED),
-    Case("float", DataType("float"), (1.5, -0.0, math.inf, -math.inf, math.nan, None), ("postgres", "duckdb", "parquet")),
+    Case(
+        "float", DataType("float"), (1.5, -0.0, math.inf, -math.inf, math.nan, None), ("postgres", "duckdb", "parquet")
+    ),
     Case(
         "double",
         DataType("double"),
@@ -67,15 +70,33 @@ CASES = (
         DataType("numeric", precision=38, scale=10),
         (Decimal("9999999999999999999999999999.9999999999"), Decimal("-0.0000000001"), Decimal("0"), None),
     ),
-    Case("numeric_38_0", DataType("numeric", precision=38, scale=0), (Decimal("9" * 38), Decimal("-" + "9" * 38), None)),
+    Case(
+        "numeric_38_0", DataType("numeric", precision=38, scale=0), (Decimal("9" * 38), Decimal("-" + "9" * 38), None)
+    ),
     Case("numeric_10_2", DataType("numeric", precision=10, scale=2), (Decimal("-99999999.99"), Decimal("0.10"), None)),
-    Case("numeric_76_20", DataType("numeric", precision=76, scale=20), (Decimal("9" * 56 + "." + "9" * 20), None), ("postgres", "parquet")),
+    Case(
+        "numeric_76_20",
+        DataType("numeric", precision=76, scale=20),
+        (Decimal("9" * 56 + "." + "9" * 20), None),
+        ("postgres", "parquet"),
+    ),
     Case("numeric", DataType("numeric"), (Decimal("1e100"), Decimal("1e-100"), Decimal("NaN"), None), ("postgres",)),
     Case("boolean", DataType("boolean"), (True, False, None)),
     Case(
         "text",
         DataType("text"),
-        ("", "NULL", "null", "\\N", "é😀\u202e‮日本", "it's \"quoted\" \\ back\\slash", "line\nbreak\r\n\ttab", " spaces ", "a,b;c|d", None),
+        (
+            "",
+            "NULL",
+            "null",
+            "\\N",
+            "é😀\u202e‮日本",
+            'it\'s "quoted" \\ back\\slash',
+            "line\nbreak\r\n\ttab",
+            " spaces ",
+            "a,b;c|d",
+            None,
+        ),
     ),
     Case("text_1mb", DataType("text"), (MEGABYTE, None)),
     Case("text_nul", DataType("text"), ("a\0b",), ("duckdb", "sqlite", "parquet")),
@@ -99,8 +120,18 @@ CASES = (
             None,
         ),
     ),
-    Case("interval", DataType("interval"), (Interval(14, -3, 14_706_789_000_000), Interval(0, 30, 0), Interval(0, 0, 0), None), SQL),
-    Case("array_integer", DataType("array", item=DataType("integer")), ([1, None, -3], [], None), ("postgres", "duckdb", "parquet")),
+    Case(
+        "interval",
+        DataType("interval"),
+        (Interval(14, -3, 14_706_789_000_000), Interval(0, 30, 0), Interval(0, 0, 0), None),
+        SQL,
+    ),
+    Case(
+        "array_integer",
+        DataType("array", item=DataType("integer")),
+        ([1, None, -3], [], None),
+        ("postgres", "duckdb", "parquet"),
+    ),
     Case(
         "array_text",
         DataType("array", item=DataType("text")),
@@ -113,8 +144,18 @@ CASES = (
         ({"x": 1, "y z": "é"}, {"x": None, "y z": None}, None),
         ("duckdb", "parquet"),
     ),
-    Case("map", DataType("map", key=DataType("text"), item=DataType("integer")), ([("a", 1), ("b", None)], [], None), ("parquet",)),
-    Case("nanoseconds", DataType("timestamp", precision=9), (dt.datetime(2024, 1, 1, 0, 0, 0, 1), None), ("duckdb", "sqlite", "parquet")),  # noqa: DTZ001
+    Case(
+        "map",
+        DataType("map", key=DataType("text"), item=DataType("integer")),
+        ([("a", 1), ("b", None)], [], None),
+        ("parquet",),
+    ),
+    Case(
+        "nanoseconds",
+        DataType("timestamp", precision=9),
+        (dt.datetime(2024, 1, 1, 0, 0, 0, 1), None),
+        ("duckdb", "sqlite", "parquet"),
+    ),  # noqa: DTZ001
 )
 
 

@@ -38,7 +38,13 @@ def render(results: Mapping[tuple[str, str], PairResult]) -> str:
             f"| {source} | {target} | {kind} | `{_cell(value)}` | {_cell(_reason(reason))} |"
             for kind, value, reason in result.refused
         ]
-    lines += ["", "## Types that become other ones", "", "| from | to | type | becomes | because |", "| --- | --- | --- | --- | --- |"]
+    lines += [
+        "",
+        "## Types that become other ones",
+        "",
+        "| from | to | type | becomes | because |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     for (source, target), result in sorted(results.items()):
         lines += [
             f"| {source} | {target} | {kind} | {became} | {_cell(reason)} |"
