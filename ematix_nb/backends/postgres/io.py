@@ -122,6 +122,8 @@ class PostgresSession:
         """A copy of a server has its system identifier too, hence the moment at which the server started."""
         with self._translated(""):
             database, user, oid, started, place, path, may = self._ask(_IDENTITY_SQL, [])[0]
+            self.place = f"{started}/{oid}"
+            """Equal for two sessions of one database, whoever is logged in: one may wait for locks of the other."""
             system = self._ask("SELECT system_identifier::text FROM pg_control_system()", [])[0][0] if may else place
             return f"postgres {database} as {user} ({system}/{started}/{oid}, {path})"
 
