@@ -252,9 +252,17 @@ def _bad_value(
             high = middle
         else:
             low = middle
-    shown = str(values[low])[:LONGEST_SHOWN] if len(values) else ""
+    shown = _shown(values[low])[:LONGEST_SHOWN] if len(values) else ""
     message = f"column `{name}`, row {before + low + 1}: {shown!r} does not fit {target}"
     return DataError(message, "convert it in the SELECT, or declare the column with a type that holds it")
+
+
+def _shown(scalar: pa.Scalar) -> str:
+    """A value for a message; times beyond Python's years as their number."""
+    try:
+        return str(scalar)
+    except (OverflowError, ValueError):
+        return f"{scalar.value} ({scalar.type} since 1970)"
 
 
 def _check_length(name: str, values: pa.Array, before: int, length: int) -> None:

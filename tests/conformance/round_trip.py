@@ -10,10 +10,11 @@ from ematix_nb.declare.data_types import BIGINT, DataType, to_arrow
 from ematix_nb.errors import FlowError
 from ematix_nb.load.source import open_reader
 from tests.conformance.run import declare
+from tests.conformance.type_cases import NATIVE
 from tests.conformance.values import canon
 
 if TYPE_CHECKING:
-    from tests.conformance.matrix import System
+    from tests.conformance.matrix import SqlSystem, System
     from tests.conformance.type_cases import Case
 
 LONGEST_SHOWN = 60
@@ -54,6 +55,37 @@ def _send_alone(source: System, target: System, case: Case, result: PairResult) 
             shown = repr(value) if len(repr(value)) <= LONGEST_SHOWN else f"{repr(value)[:LONGEST_SHOWN]}..."
             assert f"`{_column(case)}`" in error, f"the refusal does not name the column: {error}"
             result.refused.append((str(case.kind), shown, error.replace(f"`{_column(case)}`", "`v`")))
+
+
+def send_natives(source: SqlSystem, target: System, result: PairResult) -> None:
+    """Values of types that only the source has: they arrive in the nearest form (told by the plan), or are refused."""
+    left = {f"odd {number}": pair for number, pair in enumerate(NATIVE[source.name])}
+    result.values += len(left)
+    while True:
+        error = _try_natives(source, target, left, f"own_{len(left)}")
+        if error is None:
+            return
+        name = next((name for name in left if f"`{name}`" in error), None)
+        assert name is not None, f"the refusal does not name the column: {error}"
+        kind, literal = left.pop(name)
+        result.refused.append((kind, literal, error.replace(f"`{name}`", "`v`")))
+
+
+def _try_natives(source: SqlSystem, target: System, columns: dict[str, tuple[str, str]], table: str) -> str | None:
+    declared = ", ".join(f'"{name}" {kind}' for name, (kind, _) in columns.items())
+    values = [
+        literal if source.name == "sqlite" else f"CAST({literal} AS {kind})" for kind, literal in columns.values()
+    ]
+    source.execute(f"DROP TABLE IF EXISTS s_{table}")
+    source.execute(f"CREATE TABLE s_{table} (id INTEGER, {declared})")
+    source.execute(f"INSERT INTO s_{table} VALUES (1, {', '.join(values)})")
+    try:
+        result = declare(source, target, f"SELECT * FROM s_{table}", table, mode="truncate").sync()
+    except FlowError as error:
+        assert not target.has(table), f"{table}: refused, yet the target was made"
+        return str(error)
+    assert result.rows_inserted == 1
+    return None
 
 
 def _column(case: Case) -> str:

@@ -70,11 +70,11 @@ def test_truncate_that_fails_keeps_the_rows(bench: Bench) -> None:
     bench.pipeline("truncate").sync()
     before = versions(bench)
     bench.give(COLUMNS, [*ROWS, (5, "not a number", DAY)])
-    broken = f"SELECT id, CAST(name AS BIGINT) AS name, at FROM {bench.source.source('src')} WHERE name <> ''"
-    if bench.source.name == "sqlite":
-        broken = f"SELECT json(name) AS name, id, at FROM {bench.source.source('src')}"
+    source = bench.source.source("src")
+    name = "json(name)" if bench.source.name == "sqlite" else "CAST(name AS BIGINT)"
+    broken = f'SELECT id, {name} AS name, "at" FROM {source}'
     result = bench.pipeline("truncate", sql=broken).run
-    with pytest.raises(FlowError, match="."):
+    with pytest.raises(FlowError, match=r"name|malformed JSON|Cast error|invalid input syntax"):
         result().raise_for_status()
     assert versions(bench) == before
     bench.check()

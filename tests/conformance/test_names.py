@@ -41,7 +41,8 @@ def test_odd_names(source: str, target: str, tmp_path: Path, request: pytest.Fix
     columns = {"id key": BIGINT, **dict.fromkeys(NAMES, TEXT), "changed at": TIMESTAMPTZ}
     here.make("src", columns, [(1, *NAMES, None), (2, *[None] * len(NAMES), None)])
     bench = Bench(there, here)
-    for number, table in enumerate(TABLES):
+    some = PLACES.index(source) % 2
+    for number, table in list(enumerate(TABLES))[some::2]:
         if not there.is_sql and '"' in table:
             continue  # refused: a quote begins a quoted name
         bench.table = table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -40,7 +41,7 @@ def check_chain(versions: list[tuple[Any, ...]]) -> None:
     for key in {row[0] for row in versions}:
         own = [row for row in versions if row[0] == key]
         assert sum(row[-1] for row in own) <= 1
-        for one, after in zip(own, own[1:], strict=False):
+        for one, after in itertools.pairwise(own):
             assert one[-2] is not None
             assert one[-3] < one[-2] <= after[-3]
         assert all(row[-1] == (row[-2] is None) for row in own)

@@ -9,7 +9,7 @@ import pytest
 from ematix_nb import ematix
 from ematix_nb.declare.data_types import BIGINT, INTEGER, TEXT, DataType
 from ematix_nb.errors import FlowError, SchemaDriftError
-from ematix_nb.types import Integer, Text
+from ematix_nb.types import Integer, Text  # noqa: TC001  the annotations of a declared table are looked up
 from tests.conformance.conftest import pairs
 from tests.conformance.matrix import SqlSystem
 from tests.conformance.run import Bench, counts, declare
@@ -40,7 +40,7 @@ def test_the_table_is_made_with_its_key_and_the_engines_columns(bench: Bench) ->
     bench.give(SMALL, [(1, "a")])
     bench.pipeline("merge", keys=("id",)).sync()
     found = columns(bench)
-    assert [name for name in found] == ["id", "name", "_loaded_at", "_batch_id"]
+    assert list(found) == ["id", "name", "_loaded_at", "_batch_id"]
     assert [found[name].type.kind for name in found] == ["integer", "text", "timestamptz", "uuid"]
     assert [found[name].nullable for name in found] == [False, True, False, False]
 
@@ -84,7 +84,7 @@ def test_a_type_grows(bench: Bench) -> None:
     bench.give({"id": BIGINT, "name": TEXT}, [(2**40, "b")])
     pipeline = bench.pipeline("append")
     if bench.target.name == "sqlite":
-        with pytest.raises(SchemaDriftError, match="column `id` of `.*tgt` would have to become bigint"):
+        with pytest.raises(SchemaDriftError, match=r"column `id` of `.*tgt` would have to become bigint"):
             pipeline.sync()
         return
     assert counts(pipeline.sync()) == {"read": 1, "inserted": 1}
@@ -122,7 +122,7 @@ def test_a_merge_into_a_table_without_a_unique_index_makes_one(bench: Bench) -> 
 def test_a_merge_into_a_table_whose_keys_repeat_is_refused(bench: Bench) -> None:
     bench.target.make("tgt", SMALL, [(1, "a"), (1, "b")])
     bench.give(SMALL, [(1, "new")])
-    with pytest.raises(FlowError, match="(?i)unique|duplicate"):
+    with pytest.raises(FlowError, match=r"(?i)unique|duplicate"):
         bench.pipeline("merge", keys=("id",)).sync()
     assert bench.rows("id", "name") == [(1, "a"), (1, "b")]
     bench.check()
@@ -133,7 +133,7 @@ def test_a_column_that_must_not_be_null_must_be_given(bench: Bench) -> None:
     bench.give(SMALL, [(1, "a")])
     sql_target(bench).execute('CREATE TABLE "tgt" (id INTEGER, name TEXT, must TEXT NOT NULL)')
     with pytest.raises(
-        SchemaDriftError, match="column `must` of `(public.)?tgt` is NOT NULL and the source does not give it"
+        SchemaDriftError, match=r"column `must` of `(public.)?tgt` is NOT NULL and the source does not give it"
     ):
         bench.pipeline("append").sync()
     sql_target(bench).execute('DROP TABLE "tgt"')
@@ -146,7 +146,7 @@ def test_a_column_that_must_not_be_null_must_be_given(bench: Bench) -> None:
     pipeline = declare(
         bench.source, bench.target, f"SELECT id FROM {bench.source.source('src')}", Strict, mode="append"
     )
-    with pytest.raises(FlowError, match="`must`.*NOT NULL"):
+    with pytest.raises(FlowError, match=r"`must`.*NOT NULL"):
         pipeline.sync()
 
 
@@ -176,4 +176,4 @@ def test_whole_numbers_into_decimals_stay_unchanged_when_merged_again(bench: Ben
     pipeline = bench.pipeline("merge", keys=("id",))
     assert counts(pipeline.sync()) == {"read": 2, "inserted": 2}
     assert counts(pipeline.sync()) == {"read": 2, "unchanged": 2}
-    assert str(sorted(bench.rows("id", "v"))[0][1]) in ("5.0000000000", "5.0000000000")
+    assert str(min(bench.rows("id", "v"))[1]) == "5.0000000000"

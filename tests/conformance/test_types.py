@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conformance.matrix import SQL_SYSTEMS, SqlSystem, open_system
-from tests.conformance.round_trip import PairResult, send_all
+from tests.conformance.round_trip import PairResult, send_all, send_natives
 from tests.conformance.run import declare
 from tests.conformance.type_cases import EVERYWHERE, NATIVE, cases_of
 from tests.support.types_page import render
@@ -36,6 +36,8 @@ def test_odd_values_arrive_as_they_are(
     to_place = _open(target, tmp_path / "to_place", request, "pg_url2") if target != source else from_place
     result = PairResult()
     send_all(from_place, to_place, cases_of(source), result)
+    if source != target and isinstance(from_place, SqlSystem):
+        send_natives(from_place, to_place, result)
     assert result.wrong == []
     if source == target:
         assert result.refused == []

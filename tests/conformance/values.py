@@ -62,7 +62,7 @@ def to_arrow_table(columns: dict[str, DataType], rows: Sequence[Sequence[Any]]) 
     return pa.table(arrays, names=list(columns))
 
 
-def canon(value: Any, kind: DataType) -> Any:
+def canon(value: Any, kind: DataType) -> Any:  # noqa: PLR0911  one branch a family of types
     """The common form of a value of a column type, whatever driver it came from."""
     if value is None:
         return None
@@ -97,7 +97,8 @@ def _canon_nested(value: Any, kind: DataType) -> Any:
     if kind.kind == "struct":
         return {name: canon(value.get(name), inner) for name, inner in kind.fields}
     pairs = value.items() if isinstance(value, dict) else value
-    assert kind.key is not None and kind.item is not None
+    assert kind.key is not None
+    assert kind.item is not None
     return sorted((canon(key, kind.key), canon(item, kind.item)) for key, item in pairs)
 
 

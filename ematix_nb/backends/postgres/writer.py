@@ -144,9 +144,17 @@ def _converted(sink: Sink, values: pa.Array, base: int) -> pa.Array:
 def _refusal(sink: Sink, values: pa.Array, base: int, exc: Exception) -> DataError:
     """Find the first bad row by halving."""
     row, reason = first_bad(values, sink.convert, exc)
-    value = shorten(str(values[row]))
+    value = shorten(_shown(values[row]))
     message = f"column `{sink.column.name}` row {base + row + 1}: `{value}` does not fit {sink.kind}: {reason}"
     return DataError(message, "correct or CAST the value in the query, or widen the column")
+
+
+def _shown(scalar: pa.Scalar) -> str:
+    """A value for a message; times beyond Python's years as their number."""
+    try:
+        return str(scalar)
+    except (OverflowError, ValueError):
+        return f"{scalar.value} ({scalar.type} since 1970)"
 
 
 def first_bad(values: pa.Array, convert: Callable[[pa.Array], Any], exc: Exception) -> tuple[int, str]:
