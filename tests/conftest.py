@@ -60,6 +60,14 @@ def _no_foreign_connections() -> Iterator[None]:
     assert not _foreign_addresses, f"connected to {_foreign_addresses}; tests talk to 127.0.0.1 only"
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _own_main() -> Iterator[None]:
+    """Puts back the main module, which a shell in the process replaces by the user's; forked servers ask it its name."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
+
+
 @pytest.fixture(scope="session")
 def _home(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tmp_path_factory.mktemp("home"))

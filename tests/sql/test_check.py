@@ -140,7 +140,7 @@ def test_duckdb_does_not_read_files_by_name() -> None:
     [
         ('SELECT id,\n  name FORM "a.csv"', "line 2, column 13", "did you mean `FROM` instead of `FORM`?"),
         ('SELECT id FROM "a.csv" WEHRE id > 1', "line 1, column 30", "did you mean `WHERE` instead of `WEHRE`?"),
-        ('SELECT id FROM "a.csv" WHERE (id > 1', "line 1, column 41", "correct the query there"),
+        ('SELECT id FROM "a.csv" WHERE (id > 1', "line 1, column 36", "correct the query there"),
     ],
 )
 def test_a_syntax_error_suggests_the_misspelt_word(sql: str, line: str, hint: str) -> None:

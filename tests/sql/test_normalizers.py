@@ -303,9 +303,10 @@ def test_a_strict_format_fails_the_query(engine: tuple[str, Run]) -> None:
 
 def test_letters_beyond_ascii(engine: tuple[str, Run]) -> None:
     name, run = engine
-    if name == "postgres":
-        pytest.skip("PostgreSQL follows the database's own locale")
-    for step, value, expected in ((n.lower(), "ÉÄΩ", "éäω"), (n.upper(), "éäω", "ÉÄΩ")):
+    large, small = ("ÉÄΩ", "éäω")
+    if name == "postgres":  # follows the database's own locale, which may know ASCII alone
+        large, small = ("EAO", "eao")
+    for step, value, expected in ((n.lower(), large, small), (n.upper(), small, large)):
         assert run(compile_normalizers(name, Column("v", TEXT, normalizers=(step,)), "v"), [value], "text") == [
             expected
         ]
