@@ -60,12 +60,12 @@ def _no_foreign_connections() -> Iterator[None]:
     assert not _foreign_addresses, f"connected to {_foreign_addresses}; tests talk to 127.0.0.1 only"
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _own_main() -> Iterator[None]:
-    """Puts back the main module, which a shell in the process replaces by the user's; forked servers ask it its name."""
+@pytest.fixture(autouse=True)
+def _named_main() -> None:
+    """Gives the main module a `__spec__`: a shell in the process replaces it by one without, and forked servers ask."""
     main = sys.modules["__main__"]
-    yield
-    sys.modules["__main__"] = main
+    if not hasattr(main, "__spec__"):
+        main.__spec__ = None
 
 
 @pytest.fixture(scope="session")
