@@ -123,10 +123,13 @@ class Ematix:
     """
 
     Target = _pipelines.Target
-    target = staticmethod(_pipelines.target)
-    table = staticmethod(_tables.table)
-    connection = staticmethod(_connection)
-    transform_ref = staticmethod(_transforms.transform_ref)
+
+    def __init__(self) -> None:
+        # set on the object, so that type checkers see the functions with all their overloads
+        self.target = _pipelines.target
+        self.table = _tables.table
+        self.connection = _connection
+        self.transform_ref = _transforms.transform_ref
 
     @staticmethod
     def pipeline(target: Any = None, **options: Any) -> Callable[[Callable[..., Any]], Pipeline]:

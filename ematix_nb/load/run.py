@@ -121,7 +121,9 @@ class OpenTarget:
 
     def _is_here(self, run: RunRecord) -> bool:
         """Whether a run loaded this very table: a pipeline that was pointed at another one begins anew there."""
-        return (run.target_schema, run.target_table) == (self.ref.schema or "", self.ref.name)
+        home = self.session.capabilities.default_schema or ""
+        there = (run.target_schema or home, run.target_table)
+        return there == (self.ref.schema or home, self.ref.name)
 
     def reopen_state(self) -> tuple[StateStore, Callable[[], None]]:
         """A second session for the heartbeat."""

@@ -126,7 +126,8 @@ class SqlSystem(System):
 
         session = open_session(self.connection, read_only=True)
         try:
-            return session.table(TableRef(None, table))
+            found: TableInfo | None = session.table(TableRef(None, table))
+            return found
         finally:
             session.close()
 

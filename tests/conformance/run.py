@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _numbers = itertools.count()
 
 
-def declare(source: System, target: System, sql: str, thing: str, **options: Any) -> Pipeline:
+def declare(source: System, target: System, sql: str, thing: str | type, **options: Any) -> Pipeline:
     """A pipeline with a fixed query."""
     name = options.pop("name", None) or f"p{next(_numbers)}"
     options.setdefault("target", target.target(thing) if isinstance(thing, str) else thing)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -47,7 +47,7 @@ def test_odd_names(source: str, target: str, tmp_path: Path, request: pytest.Fix
             continue  # refused: a quote begins a quoted name
         bench.table = table
         mode = there.modes[number % len(there.modes)]
-        keys = {"keys": ("id key",)} if mode in ("merge", "scd2") else {}
+        keys: dict[str, Any] = {"keys": ("id key",)} if mode in ("merge", "scd2") else {}
         if mode == "append":
             keys = {"incremental": True, "watermark_column": "changed at"}
         pipeline = bench.pipeline(mode, name=f"load{number}", **keys)

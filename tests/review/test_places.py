@@ -43,7 +43,11 @@ def test_a_pipeline_pointed_at_another_table_begins_anew_there(pg_url: str) -> N
         with registry.scratch():
 
             @ematix.pipeline(
-                name="events", target=f"here:public.{table}", source_connection="here", mode="append", watermark_column="n"
+                name="events",
+                target=f"here:public.{table}",
+                source_connection="here",
+                mode="append",
+                watermark_column="n",
             )
             def events(conn: object) -> str:
                 return "SELECT n FROM public.events"

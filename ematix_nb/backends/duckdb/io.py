@@ -259,9 +259,7 @@ class DuckDBSession:
             self._cursors.discard(cursor)
             cursor.close()
 
-    def _stream(
-        self, cursor: Any, query: str, columns: Sequence[Column], batch_rows: int
-    ) -> Iterator[pa.RecordBatch]:
+    def _stream(self, cursor: Any, query: str, columns: Sequence[Column], batch_rows: int) -> Iterator[pa.RecordBatch]:
         """Rows that the session can take back: an open reader keeps the whole database alive.
 
         DuckDB waits for that, with Python's lock in its hand, when the same process opens the file again: for ever,
