@@ -37,7 +37,7 @@ class Extension:
         self.shell = shell
         manager = shell.magics_manager
         self._before = {kind: manager.magics[kind].get("flow") for kind in ("line", "cell")}
-        self.magics = FlowMagics(shell=shell)  # nosec B604  the IPython shell object
+        self.magics = FlowMagics(shell=shell)  # nosec B604
         shell.register_magics(self.magics)
         self._matcher = matcher(self.magics.complete)
         completer = getattr(shell, "Completer", None)

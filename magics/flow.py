@@ -39,7 +39,7 @@ class FlowMagics(Magics, Configurable):
     )
 
     def __init__(self, shell: Any, **settings: Any) -> None:
-        super().__init__(shell=shell, **settings)  # nosec B604  the IPython shell object
+        super().__init__(shell=shell, **settings)  # nosec B604
         self.runs = RunManager()
         self._own: dict[str, Callable[[list[str]], Any]] = {"debug": self._debug, "cancel": self._cancel}
         frontend.set_mode(frontend.mode_named(self.widgets))

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from ematix_nb.state.model import Lease, StateStore
 
 
+JOIN_SECONDS = 0.2
+
+
 class Heartbeat:
     """Renews a lease every third of its duration until left.
 
@@ -35,7 +38,8 @@ class Heartbeat:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._thread.join(timeout=5)
+        # a beat may be waiting for a row that this run's own transaction holds: it must not be waited for
+        self._thread.join(timeout=JOIN_SECONDS)
 
     def _beat(self) -> None:
         pause = self._lease.claim.seconds / 3

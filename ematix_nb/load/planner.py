@@ -10,7 +10,7 @@ from ematix_nb.backends.base import Verdict
 from ematix_nb.declare.data_types import INTEGER_KINDS
 from ematix_nb.declare.fingerprint import fingerprint
 from ematix_nb.declare.pipelines import resolve_keys
-from ematix_nb.declare.spec import BATCH_ID, SCD2_COLUMNS, Column, TableRef
+from ematix_nb.declare.spec import BATCH_ID, META_COLUMNS, SCD2_COLUMNS, Column, TableRef
 from ematix_nb.errors import DataError, DeclarationError, SqlError, did_you_mean
 from ematix_nb.load import window as windows
 from ematix_nb.load.conversions import Conversion, conversion
@@ -124,7 +124,7 @@ def make_plan(
         schema_changes=schema.changes,
         window=reading.window,
         warnings=warnings,
-        notes=(*reading.notes, *_promises(side)),
+        notes=(*reading.notes, *_untouched(side, data), *_promises(side)),
         target_exists=side.info is not None,
         strip_nul=spec.policies.on_nul == "strip",
         meta=schema.meta,
@@ -465,6 +465,15 @@ def _same_type(column: ColumnPlan, side: TargetSide) -> bool:
     if column.source_type is None:
         return False
     return bool(side.dialect.type_sql(column.source_type) == side.dialect.type_sql(column.target_type))
+
+
+def _untouched(side: TargetSide, data: Sequence[Column]) -> tuple[str, ...]:
+    """Tell of columns of the target that the source does not give: old values stay, new rows get none."""
+    if side.info is None:
+        return ()
+    ours = {column.name for column in data} | {*META_COLUMNS, *SCD2_COLUMNS} | side.info.generated
+    left = [column.name for column in side.info.columns if column.name not in ours]
+    return (f"columns of the target that the source does not give: {', '.join(left)}",) if left else ()
 
 
 def _promises(side: TargetSide) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ematix_nb.connections import resolve
 from ematix_nb.declare import registry
+from ematix_nb.declare.fingerprint import connection_name
 from ematix_nb.declare.transforms import TransformRef
 from ematix_nb.errors import EXIT_FAILED, EXIT_OK, FlowError
 from ematix_nb.load.cancel import CancelToken
@@ -40,7 +41,22 @@ def validate(
         ("pipeline", "target", "result", "hint"),
         tuple(rows),
         "no pipelines are declared",
+        _shared_targets(specs),
         code=EXIT_FAILED if failed else EXIT_OK,
+    )
+
+
+def _shared_targets(specs: Sequence[PipelineSpec]) -> tuple[str, ...]:
+    """Warn of tables that one pipeline empties and another one fills: rows of the other would be gone."""
+    users: dict[str, list[tuple[str, str]]] = {}
+    for spec in specs:
+        for target in spec.targets:
+            place = f"{connection_name(target.connection)}:{target.table.ref if target.table else target.thing}"
+            users.setdefault(place, []).append((spec.name, target.mode))
+    return tuple(
+        f"{place} is emptied by one pipeline and filled by another: " + ", ".join(f"{n} ({m})" for n, m in found)
+        for place, found in sorted(users.items())
+        if len(found) > 1 and any(mode == "truncate" for _, mode in found)
     )
 
 
