@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from ematix_nb.declare.spec import PipelineSpec
 
 
+Settings = dict[Any, "dict[str, Any] | None"]
+"""Connection (name or object) -> its settings; None when they cannot be resolved."""
+
+
 class SlotCache:
     """Slots by pipeline and target, kept in the user's cache folder."""
 
@@ -30,14 +34,15 @@ class SlotCache:
         self._path = path or _default_path()
         self._notes = _load(self._path)
         self._fresh: dict[str, tuple[dt.datetime, PipelineSpec]] = {}
+        self._settings: Settings = {}
 
     def last_done(self, spec: PipelineSpec) -> dt.datetime | None:
         """The newest slot known to be done (UTC)."""
-        key = _key(spec)
+        key = _key(spec, self._settings)
         if key in self._fresh:
             return self._fresh[key][0]
         note = self._notes.get(key)
-        if note is None or note["stamp"] != _stamp(spec):
+        if note is None or note["stamp"] != _stamp(spec, self._settings):
             return None
         return dt.datetime.fromisoformat(note["slot"])
 
@@ -45,14 +50,14 @@ class SlotCache:
         """Remember a slot that committed."""
         known = self.last_done(spec)
         if known is None or slot > known:
-            self._fresh[_key(spec)] = (slot, spec)
+            self._fresh[_key(spec, self._settings)] = (slot, spec)
 
     def save(self) -> None:
         """Write what was learned; a folder that cannot be written is no error."""
         if not self._fresh:
             return
         for key, (slot, spec) in self._fresh.items():
-            self._notes[key] = {"slot": slot.isoformat(), "stamp": _stamp(spec)}
+            self._notes[key] = {"slot": slot.isoformat(), "stamp": _stamp(spec, self._settings)}
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             fresh = self._path.with_name(f"{self._path.name}.{os.getpid()}")
@@ -78,11 +83,11 @@ def _load(path: Path) -> dict[str, dict[str, str]]:
     return notes
 
 
-def _stamp(spec: PipelineSpec) -> str:
+def _stamp(spec: PipelineSpec, known: Settings) -> str:
     """Device, file and time of change of every target that is a file here; the same text for a server's."""
     parts = []
     for target in spec.targets:
-        settings = _settings(target.connection)
+        settings = _settings(target.connection, known)
         if settings is None or "path" not in settings:
             continue
         place = Path(str(settings["path"])).expanduser()
@@ -96,21 +101,24 @@ def _stamp(spec: PipelineSpec) -> str:
     return " ".join(parts)
 
 
-def _settings(connection: Any) -> dict[str, Any] | None:
+def _settings(connection: Any, known: Settings) -> dict[str, Any] | None:
+    """The settings of a connection, looked up once in a call: many pipelines share one."""
     from ematix_nb.connections import resolve
     from ematix_nb.errors import FlowError
 
-    try:
-        return dict(resolve(connection).resolved().settings())
-    except FlowError:
-        return None
+    if connection not in known:
+        try:
+            known[connection] = dict(resolve(connection).resolved().settings())
+        except FlowError:
+            known[connection] = None
+    return known[connection]
 
 
-def _key(spec: PipelineSpec) -> str:
+def _key(spec: PipelineSpec, known: Settings) -> str:
     """The pipeline with all that decides where its state is, settings of the connections included."""
     places = []
     for target in spec.targets:
         where = str(target.table.ref) if target.table is not None else target.thing
-        places.append(f"{where} {sorted((_settings(target.connection) or {}).items(), key=str)!r}")
+        places.append(f"{where} {sorted((_settings(target.connection, known) or {}).items(), key=str)!r}")
     text = "\n".join((spec.name, spec.schedule or "", spec.timezone, *places))
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
