@@ -437,14 +437,6 @@ class LoadStatements:
 
         Its event time lies before the gap, so the chain alone would leave a key closed that the source has again.
         """
-        quote = self.dialect.quote
-        extra = (VALID_FROM, VALID_TO, IS_CURRENT, ROW_HASH)
-        event = quote(self.event_column or "")
-        return (
-            f"INSERT INTO {self._target} ({self._insert_columns(extra)})\n"
-            f"SELECT {self.dialect.columns(self.names, 's')}, {self.moment}, {self._null_time}, {self._true},"
-            f" {self._hash('s')}{self._meta_values} FROM {self._stage} AS s\n"
-            f"WHERE NOT EXISTS (SELECT 1 FROM {self._target} AS t WHERE {self._same_key('s', 't')} AND {self._current})"
-            f" AND NOT EXISTS (SELECT 1 FROM {self._stage} AS x WHERE {self._same_key('s', 'x')}"
-            f" AND x.{event} > s.{event})"
-        )
+        event = self.dialect.quote(self.event_column or "")
+        later = f"SELECT 1 FROM {self._stage} AS x WHERE {self._same_key('s', 'x')} AND x.{event} > s.{event}"
+        return f"{self.insert_versions()} AND NOT EXISTS ({later})"
