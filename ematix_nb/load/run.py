@@ -20,6 +20,7 @@ from ematix_nb.errors import CancelledError, FlowError, LockedError
 from ematix_nb.events import RunFinished, RunStarted
 from ematix_nb.load import window as windows
 from ematix_nb.load.failpoints import failpoint
+from ematix_nb.load.failure import recorded
 from ematix_nb.load.file_load import FileLoad, file_side
 from ematix_nb.load.heartbeat import Heartbeat
 from ematix_nb.load.planner import TargetSide, make_plan
@@ -151,7 +152,8 @@ def opened(
     try:
         hooks.append(side.session.interrupt if side.is_sql else (lambda: None))
         context.token.on_cancel(hooks[-1])
-        source = open_source(spec, resolve(spec.source), side.connection, side.session)
+        with contextlib.nullcontext() if read_only else recorded(side, context):
+            source = open_source(spec, resolve(spec.source), side.connection, side.session)
         try:
             hooks.append(source.session.interrupt)
             context.token.on_cancel(hooks[-1])
@@ -169,11 +171,12 @@ def run_target(spec: PipelineSpec, target: TargetSpec, context: RunContext) -> T
 
     Raises:
         LockedError: When another run of the pipeline is alive.
-        UsageError: When the declaration does not fit; nothing was written, not even history.
+        FlowError: When the run could not start; the history says so where the target can be reached.
     """
     with opened(spec, target, context, create=not context.dry) as (side, source):
-        stored = side.watermark()
-        plan = make_plan(spec, target, source, side.side(), stored, full_refresh=context.full_refresh)
+        with recorded(side, context):
+            stored = side.watermark()
+            plan = make_plan(spec, target, source, side.side(), stored, full_refresh=context.full_refresh)
         if context.dry:
             return _dry_run(side, source, plan, context)
         side.state.ensure()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.crash.child import Job, Step
-from tests.crash.world import World, reports, rows_after, run_child, start_child
+from tests.crash.world import KINDS, World, clone, reports, rows_after, run_child, start_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,6 +94,47 @@ def test_a_slot_that_keeps_failing_is_left_alone(fault: str, make_world: Callabl
     assert len(statuses) <= 4
     (after,) = call(world, due(world, "2026-03-02T12:01:05+00:00"))
     assert after["ran"] == ["success"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_source_that_is_not_there_leaves_a_trace_and_keeps_the_slot_open(
+    kind: str, make_world: Callable[..., World]
+) -> None:
+    world = make_world(kind, "truncate", changes={**SCHEDULE, "transforms_post": []})
+    gone = "postgresql://somebody:hush-hush@127.0.0.1:1/nowhere"
+    (first,) = call(world, Step(gone, due=(NOON, "latest")))
+    assert (first["ran"], len(first["failed"])) == ([], 1)
+    assert world.statuses() == ["failed"]
+    assert world.errors() == first["failed"]
+    assert "FLOW-210" in world.errors()[0]
+    assert "hush" not in world.errors()[0]
+    (second,) = call(world, due(world))
+    assert (second["ran"], second["failed"]) == (["success"], [])
+    assert world.statuses() == ["failed", "success"]
+    assert world.lease() == ""
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "files"])
+def test_a_plan_that_is_refused_is_tried_three_times_a_slot(kind: str, make_world: Callable[..., World]) -> None:
+    world = make_world(kind, "truncate", changes={**SCHEDULE, "transforms_post": [], "sql": "SELECT nome FROM events"})
+    found = call(world, *[due(world)] * 4)
+    assert [len(report["failed"]) for report in found] == [1, 1, 1, 0]
+    assert "the slot 2026-03-02 12:00 UTC failed 3 times" in found[3]["skipped"][0]
+    assert world.statuses() == ["failed"] * 3
+    assert all("nome" in text for text in world.errors())
+    (later,) = call(world, due(world, "2026-03-02T12:01:05+00:00"))
+    assert len(later["failed"]) == 1
+
+
+def test_a_run_by_hand_leaves_a_trace_too(make_world: Callable[..., World]) -> None:
+    """Of a mistake in a declaration only where a history is: trying things out writes nothing into a fresh target."""
+    world = make_world("sqlite", "truncate", changes={"transforms_post": []})
+    wrong = clone(world, changes={"transforms_post": [], "sql": "SELECT nome FROM events"})
+    run_child(wrong.job(wrong.step(1)))
+    assert "ematix_flow_run_history" not in world.tables()
+    run_child(world.job(world.step(1)))
+    run_child(wrong.job(wrong.step(1), wrong.step(1, options={"dry": True})))
+    assert world.statuses() == ["success", "failed"]
 
 
 def test_the_cache_changes_nothing(make_world: Callable[..., World]) -> None:
