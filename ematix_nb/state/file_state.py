@@ -133,6 +133,10 @@ class FileState:
         self._change(record.pipeline, change)
         return landed[0]
 
+    def finish(self, lease: Lease, record: RunRecord) -> None:
+        """Close a run that has no data: slot, history row and lease in one manifest."""
+        self.publish(lease, record, None, lambda files: files)
+
     def withdraw(self, lease: Lease) -> None:
         """Give the lease back and leave no history row."""
 

@@ -22,7 +22,7 @@ COUNT_NAMES = (
     "rows_filtered",
 )
 
-TERMINAL = ("success", "failed", "cancelled", "abandoned")
+TERMINAL = ("success", "failed", "cancelled", "abandoned", "skipped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class RunRecord:
     path: str = ""
     """The route that the rows took: ``insert-select``, ``copy-through``, ``arrow``, ..."""
     status: str = "running"
-    """running, success, failed, cancelled, abandoned, transform_success or transform_failed."""
+    """running, success, failed, cancelled, abandoned, skipped (a slot), transform_success or transform_failed."""
     started_at: dt.datetime | None = None
     finished_at: dt.datetime | None = None
     counts: dict[str, int] = field(default_factory=dict)
@@ -102,11 +102,11 @@ class SlotState:
     """What the history says of scheduled runs."""
 
     last_done: dt.datetime | None
-    """The newest slot whose run committed."""
+    """The newest slot whose run committed, or that was let go."""
     attempts: int
     """Runs of the slot that was asked for which failed or died."""
     done: bool
-    """The slot that was asked for has committed."""
+    """The slot that was asked for has committed, or was let go."""
 
 
 class StateStore(Protocol):
@@ -141,6 +141,14 @@ class StateStore(Protocol):
 
         Returns:
             True when the run turns out to have committed (the answer was lost): then its row stays as it is.
+        """
+        ...
+
+    def finish(self, lease: Lease, record: RunRecord) -> None:
+        """Close a run that has no data: slot, history row and lease in one commit; commits by itself.
+
+        Raises:
+            TransientError: When the lease was lost meanwhile.
         """
         ...
 

@@ -239,6 +239,16 @@ class SqlState:
         )
         return str(rows[0][0]) if rows else ""
 
+    def finish(self, lease: Lease, record: RunRecord) -> None:
+        """Close a run that has no data: slot, history row and lease in one commit."""
+        self._session.begin()
+        try:
+            self.write_commit(lease, record, None)
+            self._session.commit()
+        except BaseException:
+            self._session.rollback()
+            raise
+
     def withdraw(self, lease: Lease) -> None:
         """Give the lease back and take the run's history row away: it turned out that there is nothing to do."""
         self._session.begin()

@@ -161,6 +161,7 @@ def run_due(call: Call) -> DueResult:
         now=now,
         interval=dt.timedelta(seconds=options["interval"]),
         catch_up=options["catch_up"],
+        given_up=options["failed"],
         names=names,
         notes=tuple(notes),
         **call.run_options(),

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ematix_nb.clock import SYSTEM_CLOCK
-from ematix_nb.errors import FlowError, LockedError
+from ematix_nb.errors import FlowError, LockedError, RunError
 from ematix_nb.events import SILENT
 from ematix_nb.schedule import due_slots, parse_schedule
 from ematix_nb.verbs.results import DueResult, RunResult
 from ematix_nb.verbs.slot_cache import SlotCache
+from ematix_nb.words import counted
 
 if TYPE_CHECKING:
     from ematix_nb.declare.spec import PipelineSpec
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
     from ematix_nb.schedule import Due
 
 MAX_ATTEMPTS = 3
-"""Runs of one slot that failed or died before it is left alone until the next slot."""
+"""Runs of one slot that failed or died before it is left alone; with the policy ``all`` later slots wait for it."""
+
+SEARCHED_RUNS = 1000
+"""Runs that are searched for the first slot of a pipeline of which none was ever done."""
+BEFORE = dt.timedelta(microseconds=1)
 
 
 def run_due(
@@ -34,6 +39,7 @@ def run_due(
     now: dt.datetime | None = None,
     interval: dt.timedelta = dt.timedelta(seconds=60),
     catch_up: str | None = None,
+    given_up: str | None = None,
     names: tuple[str, ...] = (),
     listener: Listener = SILENT,
     token: CancelToken | None = None,
@@ -45,6 +51,8 @@ def run_due(
         now: The instant to judge by (aware); None is now.
         interval: For pipelines that never ran: how far back a slot still counts.
         catch_up: ``latest``, ``all`` or ``none``; None: as each pipeline says.
+        given_up: What to do with slots that failed so often that they are left alone: ``retry`` runs them once more,
+            ``skip`` records that they are let go; None leaves them, and with ``all`` later slots wait for them.
         names: Only these pipelines; empty means all scheduled ones.
         listener: Who gets the events.
         token: To stop it from elsewhere.
@@ -57,7 +65,7 @@ def run_due(
     failed: list[dict[str, str]] = []
     skipped: list[str] = []
     cache = SlotCache()
-    call = _Call(moment, interval, catch_up, listener, token)
+    call = _Call(moment, interval, catch_up, given_up, listener, token)
     scheduled = [spec for spec in registry.pipelines().values() if spec.schedule and (not names or spec.name in names)]
     for spec in scheduled:
         if token is not None and token.cancelled:
@@ -90,31 +98,39 @@ class _Call:
     now: dt.datetime
     interval: dt.timedelta
     catch_up: str | None
+    given_up: str | None
     listener: Listener
     token: CancelToken | None
 
-    def due(self, spec: PipelineSpec, done: dt.datetime | None) -> Due:
-        """The due slots of a pipeline, given the newest one that was done."""
-        return self.due_at(spec.schedule or "", spec.timezone, spec.catch_up, done)
+    def policy(self, spec: PipelineSpec) -> str:
+        """The catch-up policy for a pipeline."""
+        return self.catch_up or spec.catch_up
 
-    def due_at(self, text: str, timezone: str, catch_up: str, done: dt.datetime | None) -> Due:
+    def due(self, spec: PipelineSpec, done: dt.datetime | None, created: dt.datetime | None = None) -> Due:
+        """The due slots of a pipeline, given the newest one that was done."""
+        return self.due_at(spec.schedule or "", spec.timezone, spec.catch_up, done, created)
+
+    def due_at(
+        self, text: str, timezone: str, catch_up: str, done: dt.datetime | None, created: dt.datetime | None = None
+    ) -> Due:
         """The due slots of a schedule."""
         policy = self.catch_up or catch_up
         schedule = parse_schedule(text, timezone)
-        return due_slots(schedule, self.now, done, self.interval, policy)  # type: ignore[arg-type]  # checked before
+        return due_slots(schedule, self.now, done, self.interval, policy, created)  # type: ignore[arg-type]  # checked
 
 
 def _fire(spec: PipelineSpec, call: _Call, cache: SlotCache, ran: list[RunResult], skipped: list[str]) -> None:
-    if not call.due(spec, cache.last_done(spec)):
+    known = cache.last_done(spec)
+    looked = known is not None or call.policy(spec) != "all"  # without it a first slot may have failed, long ago
+    if looked and not call.due(spec, known):
         return
     due = _due(spec, call, cache)
     if due.skipped:
-        skipped.append(
-            f"{spec.name}: {due.skipped} missed slots before the newest one (catch_up={call.catch_up or spec.catch_up})"
-        )
-    for slot in due.slots:
-        if _attempts(spec, slot) >= MAX_ATTEMPTS:
-            skipped.append(f"{spec.name}: the slot {slot:%Y-%m-%d %H:%M} UTC failed {MAX_ATTEMPTS} times")
+        missed = counted(due.skipped, "missed slot")
+        skipped.append(f"{spec.name}: {missed} before the newest one (catch_up={call.policy(spec)})")
+    for index, slot in enumerate(due.slots):
+        if call.given_up != "retry" and _attempts(spec, slot) >= MAX_ATTEMPTS:
+            skipped.append(f"{spec.name}: {_give_up(spec, call, cache, due.slots[index:])}")
             continue
         from ematix_nb.verbs.run import run
 
@@ -128,18 +144,44 @@ def _fire(spec: PipelineSpec, call: _Call, cache: SlotCache, ran: list[RunResult
         cache.done(spec, slot)
 
 
+def _give_up(spec: PipelineSpec, call: _Call, cache: SlotCache, slots: tuple[dt.datetime, ...]) -> str:
+    """What becomes of the first of these slots, which failed too often: let go when asked, otherwise left alone.
+
+    Raises:
+        RunError: With the policy ``all`` no slot is passed over silently, so later ones wait for it.
+    """
+    what = f"the slot {slots[0]:%Y-%m-%d %H:%M} UTC failed {MAX_ATTEMPTS} times"
+    if call.given_up == "skip":
+        from ematix_nb.load.skip import skip_slot
+
+        skip_slot(spec, slots[0])
+        cache.done(spec, slots[0])
+        return f"{what} and is let go"
+    if call.policy(spec) == "all":
+        waiting = counted(len(slots) - 1, "later slot waits", "later slots wait")
+        raise RunError(
+            f"{what}; {waiting} for it (catch_up=all)",
+            hint=f"`flow runs {spec.name}` tells why; `flow run-due {spec.name} --failed retry` tries it once more,"
+            " `--failed skip` lets it go",
+        )
+    return f"{what} and is left alone"
+
+
 def _due(spec: PipelineSpec, call: _Call, cache: SlotCache) -> Due:
     """What is due by the targets' state (the one that is furthest behind); the cache learns what was done elsewhere."""
     from ematix_nb.load.targets import open_state
 
-    slots = []
+    slots: list[dt.datetime | None] = []
+    tried: list[dt.datetime] = []
     for target in spec.targets:
         with open_state(spec, target) as (state, name):
             slots.append(state.slot(name).last_done)
+            if slots[-1] is None and call.policy(spec) == "all":
+                tried += [run.slot for run in state.history(name, SEARCHED_RUNS) if run.slot is not None]
     behind = None if None in slots else min(slot for slot in slots if slot is not None)
     if behind is not None:
         cache.done(spec, behind)
-    return call.due(spec, behind)
+    return call.due(spec, behind, min(tried) - BEFORE if tried else None)
 
 
 def _attempts(spec: PipelineSpec, slot: dt.datetime) -> int:

@@ -76,6 +76,12 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
             ("--now T", "now", None, "take this instant for now (ISO 8601; without a zone: UTC)"),
             ("--interval S", "interval", 60, "seconds between two calls of the scheduler, 1 to 86400"),
             ("--catch-up POLICY", "choice:latest|all|none", None, "missed slots: overrides what the pipelines say"),
+            (
+                "--failed ACTION",
+                "choice:retry|skip",
+                None,
+                "slots that failed three times: try them once more, or let them go",
+            ),
             _STRICT,
         ),
     ),

@@ -18,8 +18,10 @@ NOON = "2026-03-02T12:00:20+00:00"
 SCHEDULE = {"schedule": "* * * * *"}
 
 
-def due(world: World, now: str = NOON, policy: str = "latest", load: int = 1, failpoint: str = "") -> Step:
-    return Step(world.sources[load - 1], failpoint, due=(now, policy))
+def due(
+    world: World, now: str = NOON, policy: str = "latest", load: int = 1, failpoint: str = "", **options: str
+) -> Step:
+    return Step(world.sources[load - 1], failpoint, due=(now, policy), options=options)
 
 
 def job(world: World, *steps: Step, cache: str = "cache", **options: Any) -> Job:
@@ -135,6 +137,50 @@ def test_a_run_by_hand_leaves_a_trace_too(make_world: Callable[..., World]) -> N
     run_child(world.job(world.step(1)))
     run_child(wrong.job(wrong.step(1), wrong.step(1, options={"dry": True})))
     assert world.statuses() == ["success", "failed"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("done", [1, 0], ids=["after a success", "the first slot ever"])
+def test_with_catch_up_all_no_slot_is_passed_over(kind: str, done: int, make_world: Callable[..., World]) -> None:
+    world = make_world(kind, "truncate", changes={**SCHEDULE, "transforms_post": []})
+    gone = "sqlite:////nowhere/at/all.sqlite"
+    first = [due(world, "2026-03-02T11:59:20+00:00")] * done
+    call(world, *first, *[Step(gone, due=(NOON, "all"))] * 3)
+    (blocked,) = call(world, due(world, "2026-03-02T12:03:20+00:00", "all"))
+    assert blocked["ran"] == []
+    assert blocked["failed"][0].splitlines() == [
+        "FLOW-200 the slot 2026-03-02 12:00 UTC failed 3 times; 3 later slots wait for it (catch_up=all)",
+        (
+            f"hint: `flow runs {world.name}` tells why; `flow run-due {world.name} --failed retry` tries it once more,"
+            " `--failed skip` lets it go"
+        ),
+    ]
+    (again, quiet) = call(
+        world,
+        due(world, "2026-03-02T12:03:30+00:00", "all", given_up="retry"),
+        due(world, "2026-03-02T12:03:40+00:00", "all"),
+    )
+    assert (again["ran"], again["failed"]) == (["success"] * 4, [])
+    assert (quiet["ran"], quiet["failed"]) == ([], [])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_slot_that_is_let_go_is_recorded_and_never_due_again(kind: str, make_world: Callable[..., World]) -> None:
+    world = make_world(kind, "append", changes={**SCHEDULE, "transforms_post": []})
+    call(world, due(world), *[Step("sqlite:////nowhere/at/all.sqlite", due=("2026-03-02T12:01:20Z", "all"))] * 3)
+    data, mark = world.rows(), world.watermark()
+    (skipped, quiet) = call(
+        world,
+        due(world, "2026-03-02T12:01:30Z", "all", given_up="skip"),
+        due(world, "2026-03-02T12:01:40Z", "all", given_up="retry"),
+        cache="another",
+    )
+    assert "the slot 2026-03-02 12:01 UTC failed 3 times and is let go" in skipped["skipped"][0]
+    assert (skipped["ran"], skipped["failed"], quiet["ran"], quiet["skipped"]) == ([], [], [], [])
+    assert sorted(world.statuses()) == ["failed", "failed", "failed", "skipped", "success"]
+    assert (world.rows(), world.watermark(), world.lease()) == (data, mark, "")
+    (later,) = call(world, due(world, "2026-03-02T12:02:20Z", "all", load=2))
+    assert (later["ran"], world.rows()) == (["success"], sorted(rows_after("append", 2), key=repr))
 
 
 def test_the_cache_changes_nothing(make_world: Callable[..., World]) -> None:

@@ -35,7 +35,7 @@ class Step:
     """URL of the source connection."""
     failpoint: str = ""
     options: dict[str, Any] = field(default_factory=dict)
-    """Of the verb `run`."""
+    """Of the verb `run`, or `run-due`."""
     due: tuple[str, str] | None = None
     """Not `run` but `run-due`: now (ISO 8601) and the catch-up policy."""
     sigterm: bool = False
@@ -92,7 +92,7 @@ def _one(job: Job, step: Step) -> dict[str, Any]:
     if step.sigterm:
         signal.signal(signal.SIGTERM, lambda *_: token.cancel())
     if step.due is not None:
-        return _due(spec, *step.due)
+        return _due(spec, *step.due, **step.options)
     started = time.monotonic()
     report: dict[str, Any] = {"status": "", "error": "", "type": "", "counts": {}, "run_id": "", "pid": os.getpid()}
     try:
@@ -109,9 +109,9 @@ def _one(job: Job, step: Step) -> dict[str, Any]:
     return report
 
 
-def _due(spec: PipelineSpec, now: str, catch_up: str) -> dict[str, Any]:
+def _due(spec: PipelineSpec, now: str, catch_up: str, **options: Any) -> dict[str, Any]:
     registry.register_pipeline(spec)
-    result = run_due(now=dt.datetime.fromisoformat(now), catch_up=catch_up)
+    result = run_due(now=dt.datetime.fromisoformat(now), catch_up=catch_up, **options)
     return {
         "ran": [one.status for one in result.ran],
         "failed": [one["error"] for one in result.failed],
