@@ -10,6 +10,7 @@ from ematix_nb.errors import ConfigError, UsageError
 
 from .base import check_keys, from_text, setting_types
 from .kinds import KINDS
+from .lock import locked
 from .toml_files import parse_settings, user_file
 from .url import connection_from_settings
 
@@ -25,8 +26,9 @@ def set_connection(
     """Change settings of a connection in a settings file, or add the connection.
 
     The rest of the file, comments included, stays as it is. The file is replaced in one
-    step and gets mode 0600. Texts are turned into numbers and truth values where the kind
-    wants them, so that a command line can pass what it got.
+    step and gets mode 0600. Writers wait for each other, so that no change is lost. Texts
+    are turned into numbers and truth values where the kind wants them, so that a command
+    line can pass what it got.
 
     Args:
         connection_name: The connection.
@@ -38,15 +40,22 @@ def set_connection(
         The connection as the file now defines it.
 
     Raises:
-        ConfigError: The file is broken or cannot be written.
+        ConfigError: The file is broken, cannot be written, or somebody else is writing it for 10 s.
         DeclarationError: The settings do not make a connection; the file is as it was.
     """
-    import tomlkit
-
     if not fields:
         message = f"no settings given for connection `{connection_name}`"
         raise UsageError(message, hint="write NAME key=value, for example warehouse url=postgres://...")
     path = Path(os.path.realpath(to_file if to_file is not None else user_file()))
+    _make_folder(path)
+    with locked(path):
+        return _changed(path, connection_name, profile, fields)
+
+
+def _changed(path: Path, connection_name: str, profile: str | None, fields: dict[str, Any]) -> Connection:
+    """Read, change and replace the file."""
+    import tomlkit
+
     raw = path.read_bytes() if path.exists() else b""
     text = parse_settings(path, raw).text
     document = tomlkit.parse(text)
@@ -103,7 +112,6 @@ def _replace(path: Path, text: str) -> None:
     import tempfile
 
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
@@ -116,5 +124,16 @@ def _replace(path: Path, text: str) -> None:
             Path(draft).unlink(missing_ok=True)
             raise
     except OSError as error:
-        what = f"{path} cannot be written: {error.strerror}"
-        raise ConfigError(what, hint="nothing was changed; check the folder's permissions", where=str(path)) from None
+        raise _unwritable(path, error) from None
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> ConfigError:
+    what = f"{path} cannot be written: {error.strerror}"
+    return ConfigError(what, hint="nothing was changed; check the folder's permissions", where=str(path))

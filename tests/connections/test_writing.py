@@ -3,11 +3,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ematix_nb.connections import get_connection, set_connection
+from ematix_nb.connections import get_connection, lock, set_connection
 from ematix_nb.errors import ConfigError, DeclarationError, UsageError
 
 if TYPE_CHECKING:
@@ -78,6 +79,32 @@ def test_a_broken_file_is_not_overwritten(places: Places) -> None:
     with pytest.raises(ConfigError, match="not valid TOML"):
         set_connection("a", url="duckdb:///a")
     assert places.user.read_text() == "[connections.wh\n"
+
+
+def test_two_writers_lose_nothing(places: Places) -> None:
+    code = (
+        "import sys\nfrom ematix_nb.connections import set_connection\n"
+        "for n in range(50): set_connection(f'{sys.argv[1]}{n}', url=f'duckdb:///{n}')"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", code, name]) for name in ("a", "b")]
+    assert [writer.wait(120) for writer in writers] == [0, 0]
+    names = set(tomllib.loads(places.user.read_text())["connections"])
+    assert names == {f"{name}{n}" for name in "ab" for n in range(50)}
+    assert os.listdir(places.user.parent) == ["connections.toml"]  # noqa: PTH208 - hidden drafts count too
+
+
+def test_a_writer_that_died_blocks_nobody_and_one_that_lives_is_waited_for(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = places.user.with_name(".connections.toml.lock")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("")
+    set_connection("a", url="duckdb:///a")
+    monkeypatch.setattr(lock, "WAIT_S", 0.1)
+    with lock.locked(places.user), pytest.raises(ConfigError, match="is being written by another process"):
+        set_connection("b", url="duckdb:///b")
+    assert list(tomllib.loads(places.user.read_text())["connections"]) == ["a"]
+    set_connection("b", url="duckdb:///b")
 
 
 def test_importing_connections_is_cheap() -> None:
