@@ -8,17 +8,30 @@ from typing import TYPE_CHECKING, Any
 from ematix_nb.backends.registry import backend_for
 from ematix_nb.connections import resolve
 from ematix_nb.declare.address import parse_table_name
+from ematix_nb.declare.spec import TableRef
+from ematix_nb.errors import DeclarationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ematix_nb.declare.spec import PipelineSpec, TableRef, TargetSpec
+    from ematix_nb.declare.spec import PipelineSpec, TargetSpec
     from ematix_nb.state.model import StateStore
 
 
 def target_ref(target: TargetSpec) -> TableRef:
-    """The name of a target's table (of a file target: its folder, as a name)."""
-    return target.table.ref if target.table is not None else parse_table_name(target.thing)
+    """The name of a target's table (of a file target: its folder, which need not be the name of a table).
+
+    Raises:
+        DeclarationError: The target has tables, and this is not the name of one.
+    """
+    if target.table is not None:
+        return target.table.ref
+    try:
+        return parse_table_name(target.thing)
+    except DeclarationError:
+        if backend_for(resolve(target.connection).kind).capabilities.has_sql:
+            raise
+        return TableRef(None, target.thing)
 
 
 def file_thing(target: TargetSpec) -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ematix_nb.declare.data_types import BIGINT, TEXT, TIMESTAMPTZ
-from tests.conformance.matrix import SYSTEMS, open_system
+from ematix_nb.errors import DeclarationError
+from tests.conformance.matrix import SYSTEMS, file_hashes, open_system
 from tests.conformance.run import Bench, counts
 
 if TYPE_CHECKING:
@@ -43,8 +44,6 @@ def test_odd_names(source: str, target: str, tmp_path: Path, request: pytest.Fix
     bench = Bench(there, here)
     some = PLACES.index(source) % 2
     for number, table in list(enumerate(TABLES))[some::2]:
-        if not there.is_sql and '"' in table:
-            continue  # refused: a quote begins a quoted name
         bench.table = table
         mode = there.modes[number % len(there.modes)]
         keys: dict[str, Any] = {"keys": ("id key",)} if mode in ("merge", "scd2") else {}
@@ -58,6 +57,43 @@ def test_odd_names(source: str, target: str, tmp_path: Path, request: pytest.Fix
         assert sorted(bench.rows("id key", *NAMES), key=repr) == [(1, *NAMES), (2, *[None] * len(NAMES))]
         assert pipeline.preview().sample.num_rows == 2
     assert there.leftovers() == []
+
+
+@pytest.mark.parametrize("name", ["parquet", "csv", "jsonl"])
+def test_a_folder_may_have_any_name_that_stays_inside(name: str, tmp_path: Path) -> None:
+    place = open_system(name, tmp_path / "place", None, label="place")
+    place.make("src", {"id": BIGINT}, [(1,)])
+    for number, folder in enumerate(
+        ('"', 'a "b" c', '"quoted"', "v1.2.3", "a..b", "deep/er 2.0/er", "-x", "50%", "a=b")
+    ):
+        bench = Bench(place, place, table=folder)
+        pipeline = bench.pipeline("append", name=f"load{number}")
+        assert counts(pipeline.sync()) == {"read": 1, "inserted": 1}, folder
+        assert pipeline.preview().targets[0].plan.target_exists, folder
+        assert bench.rows("id") == [(1,)]
+        assert (tmp_path / "place" / "files" / folder).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("folder", "problem"),
+    {
+        "../out": "it leaves the folder",
+        "in/../../out": "it leaves the folder",
+        "in\\..\\out": "it leaves the folder",
+        "/tmp/out": "it is absolute",
+        "~/out": "it is absolute",
+        "file:///tmp/out": "it is absolute",
+        "nul\0here": "it holds control characters",
+        "line\nfeed": "it holds control characters",
+    }.items(),
+)
+def test_a_folder_never_lies_outside(folder: str, problem: str, tmp_path: Path) -> None:
+    place = open_system("parquet", tmp_path / "place", None, label="place")
+    place.make("src", {"id": BIGINT}, [(1,)])
+    before = file_hashes(tmp_path)
+    with pytest.raises(DeclarationError, match=problem):
+        Bench(place, place, table=folder).pipeline("append").sync()
+    assert file_hashes(tmp_path) == before
 
 
 @pytest.mark.parametrize("name", [name for name, system in SYSTEMS.items() if system.is_sql])
