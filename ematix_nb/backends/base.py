@@ -78,6 +78,8 @@ class TableInfo:
     """Columns with a default or identity: they need not be supplied."""
     kind: str = "table"
     """``table``, ``view``, ``partitioned``, ``foreign``."""
+    hooks: bool = False
+    """Triggers or rules of the user may change or drop rows on their way in."""
 
 
 class SqlSession(Protocol):

@@ -217,14 +217,31 @@ class SqlLoad:
     def _merge(self) -> None:
         self._check_keys(())
         self._deduplicate(self._order_column(), ())
-        inserted, updated, unchanged = self.session.fetch(self.statements.count_merge())[0]
-        touched = self.session.execute(self.statements.upsert())
-        self._compare_counts(int(inserted) + int(updated), touched)
-        self.outcome.add("rows_inserted", int(inserted))
-        self.outcome.add("rows_updated", int(updated))
-        self.outcome.add("rows_unchanged", int(unchanged))
+        inserted, updated, unchanged = self._upsert_in_one() if self._tells_inserted() else self._upsert_and_count()
+        self.outcome.add("rows_inserted", inserted)
+        self.outcome.add("rows_updated", updated)
+        self.outcome.add("rows_unchanged", unchanged)
         if self.target.handle_deletes == "hard" and self._deletes_allowed():
             self.outcome.add("rows_deleted", self.session.execute(self.statements.delete_missing()))
+
+    def _tells_inserted(self) -> bool:
+        """Whether the upsert itself can count; a trigger could drop rows unseen, so then they are counted before."""
+        if not self.session.dialect.tells_inserted:
+            return False
+        info = self.session.table(self.plan.ref)
+        return info is not None and info.kind == "table" and not info.hooks
+
+    def _upsert_in_one(self) -> tuple[int, int, int]:
+        """Inserted, updated, unchanged: one pass over the target."""
+        staged = self.outcome.counts.get("rows_read", 0) - self.outcome.counts.get("rows_deduplicated", 0)
+        inserted, touched = map(int, self.session.fetch(self.statements.counted_upsert())[0])
+        return inserted, touched - inserted, staged - touched
+
+    def _upsert_and_count(self) -> tuple[int, int, int]:
+        """Inserted, updated, unchanged: counted by a join first, and compared with what the upsert touched."""
+        inserted, updated, unchanged = map(int, self.session.fetch(self.statements.count_merge())[0])
+        self._compare_counts(inserted + updated, self.session.execute(self.statements.upsert()))
+        return inserted, updated, unchanged
 
     def _compare_counts(self, expected: int, touched: int) -> None:
         if touched >= 0 and touched != expected:

@@ -38,6 +38,8 @@ class Dialect:
     has_except_all: ClassVar[bool] = True
     limit_keeps_order: ClassVar[bool] = True
     """Whether a query in brackets under a LIMIT gives its rows in its own order."""
+    tells_inserted: ClassVar[str] = ""
+    """A condition over a row that an upsert of a plain table ``t`` returns: it was inserted, not updated."""
     type_names: ClassVar[dict[str, str]] = {}
     """Kind -> type name, for kinds without parameters."""
 

@@ -216,6 +216,14 @@ class LoadStatements:
         )
         return insert + f"UPDATE SET {sets}\nWHERE {self._differs(self._decides, 't', 'excluded')}"
 
+    def counted_upsert(self) -> str:
+        """The upsert of a plain table in a system that tells what became of each row: inserted, touched in all."""
+        returning = f"{self.upsert()}\nRETURNING {self.dialect.tells_inserted} AS inserted"
+        return (
+            f"WITH touched AS (\n{returning}\n)\n"
+            "SELECT COALESCE(sum(CASE WHEN inserted THEN 1 ELSE 0 END), 0), count(*) FROM touched"
+        )
+
     def delete_missing(self) -> str:
         """Delete target rows whose key is not in the source."""
         return (

@@ -26,7 +26,8 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition
 ORDER BY n.nspname, c.relname"""
 
 TABLE_SQL = """
-SELECT c.oid::bigint, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text
+SELECT c.oid::bigint, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text,
+       c.relhasrules OR EXISTS (SELECT 1 FROM pg_catalog.pg_trigger AS g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal)
 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.oid = to_regclass($1::text) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')"""
 
@@ -80,7 +81,7 @@ class Catalogue:
         found = self._fetch(TABLE_SQL, [quoted])
         if not found:
             return None
-        oid, schema, name, kind, persistence = found[0]
+        oid, schema, name, kind, persistence, hooks = found[0]
         rows = self._fetch(COLUMNS_SQL, [oid])
         keys = [(primary, tuple(names)) for primary, names in self._fetch(KEYS_SQL, [oid])]
         primary = next((names for is_primary, names in keys if is_primary), ())
@@ -97,4 +98,5 @@ class Catalogue:
             generated=frozenset(row[0] for row in rows if row[4] or row[5] == "a"),
             defaults=frozenset(row[0] for row in rows if row[5] or (row[6] and not row[4])),
             kind=KINDS[kind],
+            hooks=hooks,
         )

@@ -31,9 +31,9 @@ class PostgresDialect(Dialect):
     """PostgreSQL 13 and newer."""
 
     name: ClassVar[str] = SYSTEM
-    placeholder: ClassVar[str] = "$1"
     max_identifier_bytes: ClassVar[int | None] = MAX_IDENTIFIER_BYTES
     row_order: ClassVar[str] = "ctid"
+    tells_inserted: ClassVar[str] = "(t.xmax = 0)"
     now_seconds: ClassVar[str] = "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
     type_names: ClassVar[dict[str, str]] = {
         "smallint": "smallint",
