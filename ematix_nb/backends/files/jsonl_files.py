@@ -1,7 +1,8 @@
 """JSONL files: one object a line; nested values stay lists and structs.
 
 What JSON has no form for is text in the file and comes back by the declared type of the manifest: decimals, dates,
-times, bytes (base64), and ``"NaN"``, ``"Infinity"``, ``"-Infinity"`` in columns of doubles.
+times, bytes (base64), and ``"NaN"``, ``"Infinity"``, ``"-Infinity"`` in columns of doubles. Integers are read exactly
+or refused by name: beyond 64 bits as decimals, and in columns of doubles only those whose digits a double gives back.
 """
 
 from __future__ import annotations
@@ -9,9 +10,21 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import re
+import struct
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from ematix_nb.declare.data_types import BIGINT, BOOLEAN, DOUBLE, NESTED_KINDS, TEXT, DataType, to_arrow
+from ematix_nb.declare.data_types import (
+    BIGINT,
+    BOOLEAN,
+    DOUBLE,
+    MAX_DECIMAL128,
+    NESTED_KINDS,
+    TEXT,
+    DataType,
+    to_arrow,
+)
 from ematix_nb.errors import DataError
 
 from .capabilities import SAMPLE_ROWS
@@ -31,6 +44,11 @@ BLOCK_BYTES = 1 << 20
 _NULL = DataType("null")
 _SPECIAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 _INT64 = range(-(2**63), 2**63)
+_BEYOND_INT64 = DataType("numeric", precision=MAX_DECIMAL128, scale=0)
+_EXACT = 2**53
+"""Integers up to here are all doubles."""
+_LONG_INTEGER = re.compile(rb"[\s:,\[]-?[0-9]{16,}[\s,}\]]")
+"""An integer in a JSON text that may lie above."""
 
 
 def _blocks(file: DataFile) -> Iterator[tuple[int, bytes]]:
@@ -105,7 +123,7 @@ def _kind(value: Any) -> DataType:
     if isinstance(value, bool):
         return BOOLEAN
     if isinstance(value, int):
-        return BIGINT if value in _INT64 else DOUBLE
+        return BIGINT if value in _INT64 else _BEYOND_INT64 if abs(value) < 10**MAX_DECIMAL128 else DOUBLE
     if isinstance(value, float):
         return DOUBLE
     if isinstance(value, str):
@@ -123,8 +141,8 @@ def _common(left: DataType, right: DataType) -> DataType | None:
         return left
     if left == _NULL:
         return right
-    if {left.kind, right.kind} == {"bigint", "double"}:
-        return DOUBLE
+    if {left.kind, right.kind} <= {"bigint", "numeric", "double"}:
+        return DOUBLE if DOUBLE in (left, right) else _BEYOND_INT64
     if left.kind == right.kind == "array" and left.item and right.item:
         item = _common(left.item, right.item)
         return DataType("array", item=item) if item else None
@@ -166,6 +184,7 @@ def read(
     others = {name: pa.null() for name in names if name not in wanted}
     options = arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore" if others else "error")
     simple = not any(_needs_care(kind) for kind in wanted.values()) and len(schema) > 0
+    doubles = [index for index, kind in enumerate(wanted.values()) if _holds_doubles(kind)]
     reading = arrow_json.ReadOptions(use_threads=False, block_size=BLOCK_BYTES * 64)
     for first, block in _blocks(file):
         if not block.strip():
@@ -175,6 +194,8 @@ def read(
             try:
                 parsed = arrow_json.read_json(io.BytesIO(block), read_options=reading, parse_options=options)
             except (pa.ArrowInvalid, UnicodeDecodeError):  # the careful way below finds the line, or reads it
+                parsed = None
+            if parsed is not None and _may_be_rounded(parsed, doubles, block):
                 parsed = None
         if parsed is None:
             parsed = _careful(file, first, block, wanted, set(names))
@@ -192,6 +213,23 @@ def _needs_care(kind: DataType) -> bool:
         parts = (kind.item, *(inner for _, inner in kind.fields))
         return any(part is not None and (_needs_care(part) or spelled_differs(part)) for part in parts)
     return kind.kind in ("float", "null", "interval")
+
+
+def _holds_doubles(kind: DataType) -> bool:
+    parts = (kind.item, *(inner for _, inner in kind.fields))
+    return kind == DOUBLE or any(part is not None and _holds_doubles(part) for part in parts)
+
+
+def _may_be_rounded(parsed: pa.Table, doubles: list[int], block: bytes) -> bool:
+    """Whether the fast parser may have rounded an integer: some double is that large, and some integer is that long."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for index in doubles:
+        column = parsed.column(index)
+        if pa.types.is_nested(column.type) or (pc.max(pc.abs(column)).as_py() or 0) >= _EXACT:
+            return _LONG_INTEGER.search(block) is not None
+    return False
 
 
 def spelled_differs(kind: DataType) -> bool:
@@ -215,11 +253,7 @@ def _careful(file: DataFile, first: int, block: bytes, wanted: Mapping[str, Data
         for name, kind in wanted.items():
             value = found.get(name)
             if not _fits(value, kind):
-                shown = json.dumps(value, ensure_ascii=False)[:80]
-                message = f"{file.name}, line {line}, column `{name}`: {shown} is not {kind}"
-                raise DataError(
-                    message, f"the types come from the first {SAMPLE_ROWS} lines: declare the column, or correct it"
-                )
+                raise _misfit(f"{file.name}, line {line}, column `{name}`", value, kind)
             columns[name].append(_special(value, kind))
     arrays = [_array(columns[name], kind, file, lines, name) for name, kind in wanted.items()]
     if not arrays:
@@ -227,12 +261,39 @@ def _careful(file: DataFile, first: int, block: bytes, wanted: Mapping[str, Data
     return pa.Table.from_arrays(arrays, names=list(wanted))
 
 
+def _misfit(place: str, value: Any, kind: DataType) -> DataError:
+    shown = json.dumps(value, ensure_ascii=False)[:80]
+    if isinstance(value, int) and kind.kind in ("float", "double") and not isinstance(value, bool):
+        message = f"{place}: {shown} would be rounded, because the column is {kind}"
+        return DataError(message, "write integers of this size as text, or only integers in this column")
+    message = f"{place}: {shown} is not {kind}"
+    return DataError(message, f"the types come from the first {SAMPLE_ROWS} lines: declare the column, or correct it")
+
+
+def _keeps(value: int, kind: DataType) -> bool:
+    """Whether a floating-point number holds an integer: exactly, or as the shortest digits that stand for it.
+
+    Example:
+        >>> [_keeps(value, DOUBLE) for value in (2**53 + 1, 2**60, 1152921504606847000, 10**400)]
+        [False, True, True, False]
+    """
+    try:
+        found = float(value)
+        if kind.kind == "float":
+            return int(struct.unpack("f", struct.pack("f", found))[0]) == value
+    except OverflowError:
+        return False
+    return int(found) == value or Decimal(repr(found)) == value
+
+
 def _fits(value: Any, kind: DataType) -> bool:
     """Whether a JSON value is one of a type, as the file holds it."""
     if value is None:
         return True
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
     if kind.kind in ("float", "double"):
-        return (isinstance(value, (int, float)) and not isinstance(value, bool)) or value in _SPECIAL
+        other = isinstance(value, float) or (isinstance(value, str) and value in _SPECIAL)
+        return other or (is_integer and _keeps(value, kind))
     if kind.kind == "boolean":
         return isinstance(value, bool)
     if kind.kind == "array" and kind.item:
@@ -242,8 +303,8 @@ def _fits(value: Any, kind: DataType) -> bool:
         known = isinstance(value, dict) and all(key in fields for key in value)
         return known and all(_fits(inner, fields[key]) for key, inner in value.items())
     if kind.kind.endswith(("int", "integer")):
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, str)
+        return is_integer
+    return isinstance(value, str) or (is_integer and kind.kind == "numeric")
 
 
 def _special(value: Any, kind: DataType) -> Any:
@@ -252,6 +313,8 @@ def _special(value: Any, kind: DataType) -> Any:
         return None
     if kind.kind in ("float", "double"):
         return float(_SPECIAL.get(value, value)) if isinstance(value, str) else float(value)
+    if kind.kind == "numeric":
+        return str(value)
     if kind.kind == "array" and kind.item:
         return [_nested(inner, kind.item) for inner in value]
     if kind.kind == "struct":
@@ -264,7 +327,7 @@ def _nested(value: Any, kind: DataType) -> Any:
 
     if value is None or kind.kind in NESTED_KINDS or not spelled_differs(kind):
         return _special(value, kind)
-    return from_text(pa.array([value], pa.string()), kind, "a nested value")[0].as_py()
+    return from_text(pa.array([_special(value, kind)], pa.string()), kind, "a nested value")[0].as_py()
 
 
 def _array(values: list[Any], kind: DataType, file: DataFile, lines: list[int], name: str) -> pa.Array:

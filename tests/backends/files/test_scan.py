@@ -159,6 +159,31 @@ def test_jsonl_that_is_broken_is_told_with_its_line(tmp_path: Path, text: str, m
         rows(lake(tmp_path, "jsonl"), "select * from t")
 
 
+@pytest.mark.parametrize("lines", [0, 2000], ids=["in the sample", "after the sample"])
+@pytest.mark.parametrize(
+    "number", ["9007199254740993", "-9223372036854775807", "18446744073709551615", f"1{'0' * 400}"]
+)
+@pytest.mark.parametrize("form", ["{}", "[0.5,{}]", '{{"x":{}}}'])
+def test_a_json_integer_that_a_double_cannot_hold_is_told(tmp_path: Path, form: str, number: str, lines: int) -> None:
+    put(tmp_path, "t.jsonl", "".join(f'{{"a":{form.format(n)}}}\n' for n in (*["0.5"] * (lines + 1), number)))
+    with pytest.raises(DataError, match=rf"t\.jsonl, line {lines + 2}, column `a`: .*(would be rounded|is not)"):
+        rows(lake(tmp_path, "jsonl"), "select * from t")
+
+
+def test_json_integers_that_a_double_holds_are_read(tmp_path: Path) -> None:
+    numbers = [2**53, -(2**60), 1152921504606847000, 10**22, 3]
+    put(tmp_path, "t.jsonl", '{"a":0.5}\n' + "".join(f'{{"a":{number}}}\n' for number in numbers))
+    assert [a for (a,) in rows(lake(tmp_path, "jsonl"), "select a from t")] == [0.5, *map(float, numbers)]
+
+
+def test_json_integers_beyond_64_bits_are_exact(tmp_path: Path) -> None:
+    numbers = [1, 2**64 - 1, -(10**37), 9007199254740993]
+    put(tmp_path, "t.jsonl", "".join(f'{{"a":{number},"b":[{number}]}}\n' for number in numbers))
+    assert kinds(tmp_path, "jsonl", "t.jsonl") == {"a": "numeric(38,0)", "b": "array(numeric(38,0))"}
+    found = rows(lake(tmp_path, "jsonl"), "select a, b from t")
+    assert [(int(a), [int(n) for n in b]) for a, b in found] == [(number, [number]) for number in numbers]
+
+
 def test_parquet_types_travel_in_plain_form(tmp_path: Path) -> None:
     parquet(
         tmp_path,
