@@ -28,6 +28,8 @@ PROG = "%flow"
 TRIGGER = "notebook"
 _RUNS = ("run", "dry-run", "run-due")
 """Verbs whose failure is the cell's failure, even though they give a result."""
+_LOOKING_BACK = ("runs list",)
+"""Verbs that also take the name of what is declared no more."""
 
 
 @magics_class
@@ -167,7 +169,7 @@ def _check_names(parsed: Parsed) -> None:
     from ematix_nb.verbs.grammar import arguments
 
     kinds = {kind for form, kind, *_ in arguments(parsed.verb) if not form.startswith("-")}
-    if parsed.module or "pipeline" not in kinds:
+    if parsed.module or "pipeline" not in kinds or parsed.verb in _LOOKING_BACK:
         return
     names = parsed.options.get("names") or ((name,) if (name := parsed.options.get("name")) else ())
     for name in names:

@@ -191,3 +191,15 @@ def test_a_cell_magic_may_replace_what_a_decorator_declared(notebook: Any) -> No
         "def both(conn):\n    return 'SELECT id FROM t'\n"
     )
     assert notebook.cell("%%flow pipeline both --from src --to tgt:both\nSELECT id FROM t\n").state() == "unchanged"
+
+
+def test_the_history_of_a_name_that_is_declared_no_more(notebook: Any) -> None:
+    notebook.cell("%flow run orders")
+    registry.remove_pipeline("orders")
+    notebook.cell("%%flow pipeline sales --from src --to tgt:orders --mode merge --keys id\nSELECT * FROM t\n")
+    (record,) = notebook.cell("%flow runs orders").records
+    assert (record.pipeline, record.status) == ("orders", "success")
+    assert notebook.cell("%flow runs list orders --last 5").records == (record,)
+    result, shown = notebook.run("%flow runs ordres")
+    assert isinstance(result.error_in_exec, UnknownNameError)
+    assert "no run of `ordres` is recorded, and nothing declares it" in shown
