@@ -220,6 +220,8 @@ class FileScan:
     files: tuple[str, ...]
     register: Callable[[Any, str], None]
     """``register(datafusion_session_context, table_name)`` makes the files a table there, with push-down."""
+    batches: Callable[[list[str]], Iterator[pa.RecordBatch]]
+    """``batches(names)`` streams the named columns, file by file, with no engine between."""
     skipped: tuple[str, ...] = ()
     """Files left out (hidden, empty, ``_SUCCESS``), to be told."""
 

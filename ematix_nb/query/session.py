@@ -1,16 +1,20 @@
-"""The read side of a session for sources that have no SQL: files and frames."""
+"""The read side of a session for sources that have no SQL: files and frames.
+
+DataFusion answers what they are asked. A SELECT that only picks columns of one table is streamed straight from the
+table: no engine has to be loaded for it, which saves its start and its memory.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ematix_nb.backends.base import BATCH_ROWS, Capabilities
-from ematix_nb.backends.files.streams import quoted, register_stream
 from ematix_nb.declare.data_types import from_arrow, to_arrow
 from ematix_nb.declare.spec import Column
 from ematix_nb.errors import CancelledError, DataError, FlowError, RunError, SqlError, UnknownNameError, known_names
-from ematix_nb.sql.check import TableName, check_select
+from ematix_nb.sql.check import Checked, TableName, check_select
 
 from .dialect import DataFusionDialect
 from .errors import translated
@@ -20,7 +24,29 @@ if TYPE_CHECKING:
 
     from .stream import Running
 
-Resolver = Callable[["TableName"], "Callable[[Any, str], None] | None"]
+
+class Relation(Protocol):
+    """A table that a query may name: files, or a frame."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Names and types."""
+        ...
+
+    @property
+    def register(self) -> Callable[[Any, str], None]:
+        """Makes it a table of a DataFusion context, under a quoted name."""
+        ...
+
+    @property
+    def batches(self) -> Callable[[list[str]], Iterator[pa.RecordBatch]]:
+        """Streams the named columns."""
+        ...
+
+
+Resolver = Callable[[TableName], Relation | None]
+Plain = tuple[Relation, tuple[tuple[str, str], ...]]
+"""A table, and the columns that are picked from it: pairs (name there, name in the result)."""
 
 SETTINGS = {
     "datafusion.execution.parquet.schema_force_view_types": "false",
@@ -28,6 +54,7 @@ SETTINGS = {
     "datafusion.execution.parquet.pushdown_filters": "false",
     "datafusion.execution.time_zone": "UTC",
 }
+STOPPED = "the query was stopped"
 MAX_PARTS = 2
 """Schema and name."""
 CAPABILITIES = Capabilities(modes=frozenset(), has_sql=True, has_schemas=False)
@@ -67,7 +94,9 @@ class FrameSession:
         self._known = known
         self._check = check
         self._close = close
-        self._context = _context(threads)
+        self._threads = threads
+        self._engine: Any = None
+        self._relations: dict[tuple[str, ...], Relation] = {}
         self._registered: set[tuple[str, ...]] = set()
         self._schemas: set[str] = set()
         self._running: Running | None = None
@@ -80,7 +109,12 @@ class FrameSession:
             SqlError: When the query is not one SELECT, or DataFusion refuses it.
             UnknownNameError: When a table is not there.
         """
-        return _columns(self._plan(query).schema())
+        checked = check_select(query, "datafusion")
+        plain = self._plain(checked)
+        if plain is None:
+            return _columns(self._plan(checked).schema())
+        kinds = {column.name: from_arrow(to_arrow(column.type)) for column in plain[0].columns}
+        return tuple(Column(name, kinds[source]) for source, name in plain[1])
 
     def read(self, query: str, columns: Sequence[Column], *, batch_rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
         """Stream a SELECT in batches of at most ``batch_rows`` with the Arrow types of ``columns``.
@@ -91,32 +125,45 @@ class FrameSession:
         """
         import pyarrow as pa
 
-        from .stream import Running
-
-        frame = self._plan(query)
-        if len(frame.schema()) != len(columns):
-            message = f"the query gives {len(frame.schema())} columns, {len(columns)} expected"
+        checked = check_select(query, "datafusion")
+        plain = self._plain(checked)
+        frame: Any = None if plain else self._plan(checked)
+        given = len(plain[1]) if plain else len(frame.schema())
+        if given != len(columns):
+            message = f"the query gives {given} columns, {len(columns)} expected"
             raise SqlError(message, "describe the query again")
         schema = pa.schema([(column.name, to_arrow(column.type)) for column in columns])
         self._interrupted = False
-        running = self._running = Running(frame)
-        try:
-            for batch in _sized(running, batch_rows):
-                yield _fitted(batch, schema)
+        with self._reading(query):
+            for batch in _sized(_pick(*plain) if plain else self._run(frame), batch_rows):
+                yield fitted(batch, schema)
+                if self._interrupted:
+                    raise CancelledError(STOPPED)
             self._check(False)
-        except (CancelledError, GeneratorExit, KeyboardInterrupt):
-            raise
+
+    def _run(self, frame: Any) -> Iterator[pa.RecordBatch]:
+        """What DataFusion gives, stopped by ``interrupt``."""
+        from .stream import Running
+
+        self._running = Running(frame)
+        try:
+            yield from self._running
+        finally:
+            self._running = None
+
+    @contextlib.contextmanager
+    def _reading(self, query: str) -> Iterator[None]:
+        """Turns what the engine raises while it reads into errors of ours."""
+        try:
+            yield
         except FlowError:
             raise
         except Exception as exc:
             # DataFusion raises the bare class for what goes wrong in a run
             if self._interrupted:
-                message = "the query was stopped"
-                raise CancelledError(message) from exc
+                raise CancelledError(STOPPED) from exc
             self._check("arquet" in str(exc))
             raise translated(exc, query) from exc
-        finally:
-            self._running = None
 
     def fetch(self, sql: str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Run one query and return its (few) rows; takes no parameters."""
@@ -131,12 +178,26 @@ class FrameSession:
 
     def explain(self, query: str) -> str:
         """The physical plan as text."""
-        return str(self._plan(query).execution_plan().display_indent())
+        return str(self._plan(check_select(query, "datafusion")).execution_plan().display_indent())
 
-    def _plan(self, query: str) -> Any:
+    @property
+    def _context(self) -> Any:
+        """DataFusion, made when a query needs it."""
+        if self._engine is None:
+            self._engine = _context(self._threads)
+        return self._engine
+
+    def _plain(self, checked: Checked) -> Plain | None:
+        """The table and columns of a query that only picks; None when it takes an engine."""
+        if checked.picked is None:
+            return None
+        relation = self._relation(checked.sources[0])[1]
+        pairs = checked.picked.of(tuple(column.name for column in relation.columns))
+        return None if pairs is None else (relation, pairs)
+
+    def _plan(self, checked: Checked) -> Any:
         from datafusion import SQLOptions
 
-        checked = check_select(query, "datafusion")
         for source in checked.sources:
             self._register(source)
         options = SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
@@ -144,28 +205,36 @@ class FrameSession:
             return self._context.sql_with_options(checked.sql, options)
         except Exception as exc:
             # DataFusion raises ValueError or the bare class
-            raise translated(exc, query) from exc
+            raise translated(exc, checked.sql) from exc
 
-    def _register(self, source: TableName) -> None:
+    def _relation(self, source: TableName) -> tuple[tuple[str, ...], Relation]:
+        """A table of a query by its folded name."""
         folded = tuple(p if q else p.lower() for p, q in zip(source.parts, source.quoted, strict=True))
-        if folded in self._registered:
-            return
-        register = self._resolve(source)
-        if register is None and folded != source.parts:
-            register = self._resolve(TableName(folded, source.quoted))
-        if register is None:
+        if folded in self._relations:
+            return folded, self._relations[folded]
+        relation = self._resolve(source)
+        if relation is None and folded != source.parts:
+            relation = self._resolve(TableName(folded, source.quoted))
+        if relation is None:
             name = ".".join(source.parts)
             message = f"there is no table `{name}`"
             raise UnknownNameError(message, known_names(name, self._known(), "tables"))
         if len(folded) > MAX_PARTS:
             message = f"`{'.'.join(source.parts)}` has {len(folded)} parts"
             raise SqlError(message, 'put a path into one pair of quotes: "a/b/c"')
+        self._relations[folded] = relation
+        return folded, relation
+
+    def _register(self, source: TableName) -> None:
+        folded, relation = self._relation(source)
+        if folded in self._registered:
+            return
         if len(folded) == MAX_PARTS and folded[0] not in self._schemas:
             from datafusion.catalog import Schema
 
             self._context.catalog().register_schema(folded[0], Schema.memory_schema())
             self._schemas.add(folded[0])
-        register(self._context, ".".join('"' + part.replace('"', '""') + '"' for part in folded))
+        relation.register(self._context, ".".join('"' + part.replace('"', '""') + '"' for part in folded))
         self._registered.add(folded)
 
     def interrupt(self) -> None:
@@ -180,6 +249,13 @@ class FrameSession:
         self.interrupt()
         self._close()
         self._close = lambda: None
+
+
+def _pick(relation: Relation, pairs: Sequence[tuple[str, str]]) -> Iterator[pa.RecordBatch]:
+    """The picked columns, straight from the table."""
+    names = [source for source, _ in pairs]
+    for batch in relation.batches(list(dict.fromkeys(names))):
+        yield batch.select(names)
 
 
 def _columns(schema: pa.Schema) -> tuple[Column, ...]:
@@ -217,7 +293,7 @@ def _sized(batches: Iterator[pa.RecordBatch] | Running, rows: int) -> Iterator[p
         yield pa.concat_batches(pending)
 
 
-def _fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+def fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """The batch with exactly the declared Arrow types; views and the like become plain, values are never changed."""
     import pyarrow as pa
 
@@ -249,14 +325,14 @@ def open_file_query(session: Any, *, threads: int = 1) -> FrameSession:
     """
     scans: list[Any] = []
 
-    def resolve(source: TableName) -> Callable[[Any, str], None] | None:
+    def resolve(source: TableName) -> Relation | None:
         thing = session.find(source.parts)
         if thing is None:
             return None
         scan = session.scan(thing)
         scans.append(scan)
-        register: Callable[[Any, str], None] = scan.register
-        return register
+        found: Relation = scan
+        return found
 
     def check(failed: bool) -> None:  # noqa: FBT001 - called by the session with a literal
         for scan in scans:
@@ -266,77 +342,3 @@ def open_file_query(session: Any, *, threads: int = 1) -> FrameSession:
     found = FrameSession(resolve, session.tables, f"files:{session.identity}", check=check, threads=threads)
     found.scans = scans  # type: ignore[attr-defined]  # for those who tell what was skipped
     return found
-
-
-def open_frames(frames: Mapping[str, Any], *, threads: int = 1) -> FrameSession:
-    """A session that answers SQL over frames by name.
-
-    Args:
-        frames: Arrow tables, batches, record batch readers (read once, streamed), polars (also lazy) or pandas frames.
-        threads: How many threads DataFusion may use; one keeps the order of the rows.
-
-    Example:
-        >>> import pyarrow as pa
-        >>> open_frames({"t": pa.table({"a": [1, 2]})}).fetch("select sum(a) as total from t")
-        [(3,)]
-    """
-
-    def resolve(source: TableName) -> Callable[[Any, str], None] | None:
-        name = ".".join(source.parts)
-        if name not in frames:
-            return None
-        frame = frames[name]
-        return lambda context, table: _register_frame(context, table, name, frame)
-
-    return FrameSession(resolve, lambda: sorted(frames), f"frames:{id(frames)}", threads=threads)
-
-
-def _register_frame(context: Any, table: str, name: str, frame: Any) -> None:
-    import pyarrow as pa
-
-    reader = _reader(frame, name)
-    schema = pa.schema([(field.name, _plain(field, name)) for field in reader.schema])
-    if not isinstance(frame, pa.RecordBatchReader):
-        batches = [_fitted(batch, schema) for batch in reader]
-        empty = pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
-        context.register_record_batches(quoted(table), [batches or [empty]])
-        return
-    used: list[bool] = []
-
-    def once(columns: list[str]) -> Iterator[pa.RecordBatch]:
-        if used:
-            message = f"the reader `{name}` was read before; a reader gives its rows once"
-            raise DataError(message, "pass a table, or read it with `read_all()` first")
-        used.append(True)
-        for batch in reader:
-            yield _fitted(batch, schema).select(columns)
-
-    register_stream(context, table, schema, once)
-
-
-def _plain(field: pa.Field, name: str) -> pa.DataType:
-    try:
-        return to_arrow(from_arrow(field.type))
-    except (ValueError, KeyError) as exc:
-        message = f"column `{field.name}` of frame `{name}` has the type {field.type}, which no table can hold"
-        raise DataError(message, "cast the column before it is loaded") from exc
-
-
-def _reader(frame: Any, name: str) -> pa.RecordBatchReader:
-    import pyarrow as pa
-
-    if isinstance(frame, pa.RecordBatchReader):
-        return frame
-    if isinstance(frame, pa.RecordBatch):
-        frame = pa.Table.from_batches([frame])
-    module = type(frame).__module__.partition(".")[0]
-    if module == "polars":
-        frame = (frame.collect() if hasattr(frame, "collect") else frame).to_arrow()
-    elif module == "pandas":
-        frame = pa.Table.from_pandas(frame, preserve_index=False)
-    elif not isinstance(frame, pa.Table) and hasattr(frame, "__arrow_c_stream__"):
-        return pa.RecordBatchReader.from_stream(frame)
-    if not isinstance(frame, pa.Table):
-        message = f"`{name}` is a {type(frame).__name__}; expected an Arrow, polars or pandas frame"
-        raise DataError(message, "return SQL text or a frame")
-    return frame.to_reader()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ematix_nb.errors import SqlError
+from ematix_nb.sql.picked import Picked, folded_name, picked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -88,6 +89,8 @@ class Checked:
     """The tables it reads, each once, without the names that it defines itself (WITH)."""
     select_names: tuple[str, ...] | None = None
     """The names of the result's columns; None when they are not known without the catalogue (``*``)."""
+    picked: Picked | None = None
+    """Set when the query only picks columns of its one table."""
     parsed: bool = True
     """False when only the tokens were judged: ``sources`` and ``select_names`` are not known then."""
 
@@ -137,7 +140,7 @@ def check_select(sql: str, dialect: str) -> Checked:
     sources = tuple(dict.fromkeys(_sources(tree)))
     if dialect == "duckdb":
         _no_file_names(sources)
-    return Checked(body, sources, _select_names(tree))
+    return Checked(body, sources, _select_names(tree), picked(tree) if len(sources) == 1 else None)
 
 
 def table_names(sql: str, dialect: str) -> tuple[str, ...]:
@@ -355,10 +358,20 @@ def _sources(tree: Any) -> Iterator[TableName]:
     except OptimizeError:  # two sources under one alias: the engine that runs the query names them
         defined = {cte.alias for cte in tree.find_all(exp.CTE)}
         tables = [table for table in tree.find_all(exp.Table, bfs=False) if table.db or table.name not in defined]
+    defined = _defined(tree)
+    tables = [table for table in tables if table.db or folded_name(table.this) not in defined]
     for table in sorted(tables, key=lambda table: int(table.this.meta.get("start", 0))):
         parts = [part for part in table.parts if isinstance(part, exp.Identifier)]
         if parts:
             yield TableName(tuple(part.name for part in parts), tuple(bool(part.args.get("quoted")) for part in parts))
+
+
+def _defined(tree: Any) -> set[str]:
+    """Names of WITH that a reference may spell in another case; those spelled the same were told apart before."""
+    from sqlglot import exp
+
+    names = [cte.args["alias"].this for cte in tree.find_all(exp.CTE)]
+    return {folded_name(name) for name in names if not name.args.get("quoted") and name.name != name.name.lower()}
 
 
 def _no_file_names(sources: Sequence[TableName]) -> None:

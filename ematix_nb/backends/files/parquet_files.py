@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from ematix_nb.backends.base import BATCH_ROWS
+from ematix_nb.declare.data_types import from_arrow, to_arrow
 from ematix_nb.errors import DataError
 
 from .dialect import type_from_json, type_to_json
 from .widen import normal, restored
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -55,10 +57,49 @@ def infer(file: DataFile, config: FileConfig) -> dict[str, DataType]:
             message = f"{file.name}, column `{field.name}`: type `{field.type}` cannot be read exactly"
             raise DataError(message, "write the column as another type") from exc
         declared = (field.metadata or {}).get(KEY)
-        from ematix_nb.declare.data_types import from_arrow
-
         columns[field.name] = restored(type_from_json(json.loads(declared)), arrow) if declared else from_arrow(arrow)
     return columns
+
+
+def read(
+    file: DataFile, wanted: Mapping[str, DataType], names: Sequence[str], config: FileConfig
+) -> Iterator[pa.RecordBatch]:
+    """The wanted columns of a file in batches; columns that it does not have are NULL.
+
+    Raises:
+        DataError: When the data is broken, or a value does not fit the type that all files share.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    del config
+    present = [name for name in names if name in wanted] or list(names[:1])
+    types = {name: to_arrow(kind) for name, kind in wanted.items()}
+    try:
+        with pq.ParquetFile(str(file.path)) as parquet:
+            for batch in parquet.iter_batches(BATCH_ROWS, columns=present):
+                yield _shape(file, batch, types)
+    except (pa.ArrowInvalid, OSError) as exc:
+        if isinstance(exc, FileNotFoundError):
+            raise
+        message = f"{file.name}: the data is broken: {str(exc)[:120]}"
+        raise DataError(message, "write or copy it again") from exc
+
+
+def _shape(file: DataFile, raw: pa.RecordBatch, types: Mapping[str, pa.DataType]) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    arrays = []
+    for name, kind in types.items():
+        found = raw.column(name) if name in raw.schema.names else pa.nulls(raw.num_rows, kind)
+        try:
+            arrays.append(found if found.type.equals(kind) else found.cast(kind))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as exc:
+            message = f"{file.name}, column `{name}`: {str(exc)[:160]}"
+            raise DataError(message, "write the column as another type") from exc
+    if not arrays:
+        return raw.select([])
+    return pa.RecordBatch.from_arrays(arrays, names=list(types))
 
 
 def _broken(file: DataFile, text: str) -> DataError:
@@ -103,8 +144,6 @@ class ParquetWriter:
     def __init__(self, sink: Any, columns: Sequence[Column], config: FileConfig) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
-
-        from ematix_nb.declare.data_types import to_arrow
 
         fields = [
             pa.field(c.name, to_arrow(c.type), metadata={KEY: json.dumps(type_to_json(c.type)).encode()})

@@ -98,10 +98,15 @@ def make_scan(
         reading.opened = True
         _register(context, name, reading, tuple(partitions), keep)
 
+    def batches(names: list[str]) -> Iterator[pa.RecordBatch]:
+        reading.opened = True
+        return _stream(reading, names)
+
     return LocalScan(
         columns,
         tuple(file.name for file in files),
         register,
+        batches,
         tuple(skipped),
         lambda failed: _check(reading, failed=failed),
     )
@@ -232,7 +237,7 @@ def _partition_select(table: str, values: Mapping[str, str | None], columns: Seq
 
 
 def _stream(reading: _Reading, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """Text files one after the other."""
+    """The files one after the other."""
     try:
         for file in reading.files:
             yield from _stream_file(reading, file, columns)
