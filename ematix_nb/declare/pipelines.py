@@ -100,6 +100,7 @@ def _build(function: Any, given: dict[str, Any]) -> PipelineSpec:
         source_connection=source,
         policies=_policies(given),
         origin=given.get("origin") or _origin(function),
+        line=_line(function),
         description=description,
         **_watermark(given),
         **_schedule(given),
@@ -112,6 +113,26 @@ def _build(function: Any, given: dict[str, Any]) -> PipelineSpec:
 def _origin(function: Any) -> str:
     code = getattr(function, "__code__", None)
     return registry.caller_origin() if code is None else registry.code_origin(code)
+
+
+def _line(function: Any) -> int:
+    code = getattr(function, "__code__", None)
+    if code is None or registry.file_origin(code.co_filename) == registry.NOTEBOOK:
+        return 0
+    return int(code.co_firstlineno)
+
+
+def declared_at(spec: PipelineSpec) -> str:
+    """A pipeline as the place of an error: its name, and file and line of its declaration where they are known.
+
+    Example:
+        >>> spec = build_pipeline(sql="SELECT 1 AS id", name="ones", target="lake:ones", origin="/etl/ones.py")
+        >>> declared_at(spec)
+        'pipeline `ones`, /etl/ones.py'
+    """
+    known = spec.origin and not spec.origin.startswith("<") and spec.origin != registry.NOTEBOOK
+    line = f":{spec.line}" if spec.line else ""
+    return f"pipeline `{spec.name}`, {spec.origin}{line}" if known else f"pipeline `{spec.name}`"
 
 
 def _name(function: Any, given: Mapping[str, Any]) -> str:

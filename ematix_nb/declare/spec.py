@@ -181,6 +181,8 @@ class PipelineSpec:
     policies: Policies = field(default_factory=Policies)
     origin: str = ""
     """The file or notebook that declared it."""
+    line: int = field(default=0, compare=False)
+    """Line of its function in that file; 0 when it has none, or stands in a cell."""
     description: str = ""
 
     @property

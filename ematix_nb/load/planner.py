@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ematix_nb.backends.base import Verdict
 from ematix_nb.declare.data_types import INTEGER_KINDS
 from ematix_nb.declare.fingerprint import fingerprint
-from ematix_nb.declare.pipelines import resolve_keys
+from ematix_nb.declare.pipelines import declared_at, resolve_keys
 from ematix_nb.declare.spec import BATCH_ID, META_COLUMNS, SCD2_COLUMNS, Column, TableRef
-from ematix_nb.errors import DataError, DeclarationError, SqlError, did_you_mean
+from ematix_nb.errors import CancelledError, DataError, DeclarationError, FlowError, SqlError, did_you_mean
 from ematix_nb.load import window as windows
 from ematix_nb.load.conversions import Conversion, conversion
 from ematix_nb.load.plan import ARROW, COPY_THROUGH, INSERT_SELECT, ColumnPlan, LoadPlan
@@ -82,9 +82,23 @@ def make_plan(
         UsageError: When the declaration does not fit the query.
         SchemaDriftError: When the target does not fit the declaration.
         DataError: When a column would lose values.
+
+        Each names the pipeline, and where it is declared.
     """
+    try:
+        return _plan(spec, target, source, side, None if full_refresh else stored)
+    except CancelledError:
+        raise
+    except FlowError as error:
+        place = f"{error.where}, {declared_at(spec)}" if error.where else declared_at(spec)
+        error.args = (error.what, error.hint, place)
+        raise
+
+
+def _plan(
+    spec: PipelineSpec, target: TargetSpec, source: OpenSource, side: TargetSide, stored: Watermark | None
+) -> LoadPlan:
     _check_mode(target.mode, side)
-    stored = None if full_refresh else stored
     reading = _reading(spec, target, source, stored if side.info is not None else None)
     if side.info is not None and stored is not None:
         _check_watermark(spec, target, reading, stored)
