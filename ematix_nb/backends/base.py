@@ -58,6 +58,8 @@ class Capabilities:
     """A rolled back insert still advances identity columns."""
     many_writers: bool = True
     """Several processes may have it open for writing at once."""
+    takes_dictionaries: bool = False
+    """``write`` takes dictionary-encoded columns, and converts each value of a dictionary once."""
     pass_through: bool = False
     """Two databases of this system can exchange rows in its own binary form."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ematix_nb.declare.data_types import TIMESTAMPTZ, UUID, Stored, to_arrow
+from ematix_nb.declare.arrow_values import constant, moment, text
+from ematix_nb.declare.data_types import TIMESTAMPTZ, UUID, Stored
 from ematix_nb.declare.spec import BATCH_ID, LOADED_AT
 from ematix_nb.events import BatchRead
 from ematix_nb.load import window as windows
@@ -26,15 +27,31 @@ META_TYPES = {LOADED_AT: TIMESTAMPTZ, BATCH_ID: UUID}
 
 
 class SourceBatches:
-    """Reads the source of one plan once."""
+    """Reads the source of one plan once.
+
+    Args:
+        plan: What is read.
+        source: From where.
+        context: Of the run.
+        store: How the target stores a type.
+        encoded: The target takes columns of one value as dictionaries (``Capabilities.takes_dictionaries``).
+    """
 
     def __init__(
-        self, plan: LoadPlan, source: OpenSource, context: RunContext, store: Callable[[DataType], Stored]
+        self,
+        plan: LoadPlan,
+        source: OpenSource,
+        context: RunContext,
+        store: Callable[[DataType], Stored],
+        *,
+        encoded: bool = False,
     ) -> None:
         self._plan = plan
         self._source = source
         self._context = context
         self._store = store
+        self._encoded = encoded
+        self._constants: list[tuple[str, pa.Scalar]] = []
         self._kinds = {column.name: column.type for column in plan.source_columns}
         self.rows = 0
         self.bytes = 0
@@ -89,13 +106,13 @@ class SourceBatches:
     def _meta(self, rows: int) -> list[tuple[str, pa.Array]]:
         import pyarrow as pa
 
-        values = {LOADED_AT: self._context.started, BATCH_ID: self._context.run_id}
-        result = []
-        for name in self._plan.meta:
-            kind = META_TYPES[name]
-            constant = pa.repeat(pa.scalar(values[name], to_arrow(kind)), rows)
-            result.append((name, caster(name, kind, self._store(kind).type)(constant, 0)))
-        return result
+        if not self._constants:
+            values = {LOADED_AT: moment(self._context.started), BATCH_ID: text(self._context.run_id)}
+            for name in self._plan.meta:
+                cast = caster(name, META_TYPES[name], self._store(META_TYPES[name]).type)
+                self._constants.append((name, cast(pa.repeat(values[name], 1), 0)[0]))
+        make = constant if self._encoded else pa.repeat
+        return [(name, make(value, rows)) for name, value in self._constants]
 
     def _watch(self, batch: pa.RecordBatch) -> None:
         window = self._plan.window

@@ -63,7 +63,8 @@ class SqlLoad:
         self.context = context
         self.outcome = Outcome()
         self.statements = statements_for(plan, session.dialect, context)
-        self.batches = SourceBatches(plan, source, context, session.dialect.store)
+        encoded = session.capabilities.takes_dictionaries
+        self.batches = SourceBatches(plan, source, context, session.dialect.store, encoded=encoded)
         self._reopened = 0
         """Versions beyond those of the staged rows: deleted keys that came back."""
         self._kinds = {column.name: column.type for column in plan.source_columns}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .paths import DataFile
 
 KEY = b"ematix_nb.type"
-GROUP_ROWS = 131_072
+GROUP_ROWS = 65_536
 GROUP_BYTES = 64 * 1024 * 1024
 _MAGIC = b"PAR1"
 _ENCRYPTED = b"PARE"
@@ -139,7 +139,7 @@ def check_rows(file: DataFile) -> None:
 
 
 class ParquetWriter:
-    """Writes batches to one Parquet file, in row groups of 128 Ki rows or 64 MiB."""
+    """Writes batches to one Parquet file, in row groups of 64 Ki rows or 64 MiB."""
 
     def __init__(self, sink: Any, columns: Sequence[Column], config: FileConfig) -> None:
         import pyarrow as pa

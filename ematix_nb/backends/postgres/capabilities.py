@@ -12,5 +12,6 @@ CAPABILITIES = Capabilities(
     max_identifier_bytes=MAX_IDENTIFIER_BYTES,
     keeps_nul_in_text=False,
     sequences_survive_rollback=True,
+    takes_dictionaries=True,
     pass_through=True,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 from typing import TYPE_CHECKING
 
+from ematix_nb.declare.arrow_values import whole
 from ematix_nb.declare.data_types import to_arrow
 
 from .decode import INTERVAL_DTYPE, NANOS_PER_MICRO, data_of, offsets_of, validity_of, with_items
@@ -35,13 +36,27 @@ def check_nul(texts: pa.StringArray) -> None:
     """Refuse NUL characters, which PostgreSQL's text cannot hold."""
     import pyarrow.compute as pc
 
-    if pc.any(pc.match_substring(texts, "\0")).as_py():
+    if _may_hold_nul(texts) and pc.any(pc.match_substring(texts, "\0")).as_py():
         message = "holds a NUL character, which PostgreSQL's text cannot hold"
         raise RefusedError(message)
 
 
+def _may_hold_nul(texts: pa.StringArray) -> bool:
+    """Whether there is a zero byte among those of the texts; bytes under a NULL may hold anything."""
+    import numpy as np
+
+    _, offsets, data = texts.buffers()
+    if data is None or not len(texts):
+        return False
+    places = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    held = np.frombuffer(data, np.uint8)[places[0] : places[-1]]
+    return bool(len(held)) and not held.min()
+
+
 def checked(values: pa.Array, kind: DataType) -> pa.Array:
     """The values in the Arrow type of ``kind``, each one unchanged.
+
+    A dictionary stays one: each of its values is checked once.
 
     Raises:
         ValueError: Some value cannot be kept exactly (``pyarrow.ArrowInvalid`` is one).
@@ -52,7 +67,7 @@ def checked(values: pa.Array, kind: DataType) -> pa.Array:
 
     target = to_arrow(kind)
     if pt.is_dictionary(values.type):
-        values = values.dictionary_decode()
+        return pa.DictionaryArray.from_arrays(values.indices, checked(values.dictionary, kind))
     if pt.is_null(values.type):
         return pa.nulls(len(values), target)
     if pt.is_large_string(values.type) or pt.is_string_view(values.type):
@@ -138,14 +153,15 @@ def _check_modifier(values: pa.Array, kind: DataType) -> None:
     elif pt.is_timestamp(values.type) or pt.is_time(values.type):
         numbers = pc.cast(values, pa.int64())
         if pt.is_timestamp(values.type):
-            _refuse(pc.less(numbers, FIRST_MICROSECOND), "is before 4714 BC")
+            _refuse(pc.less(numbers, whole(FIRST_MICROSECOND, pa.int64())), "is before 4714 BC")
         if kind.precision is not None and kind.precision < MICROSECOND_DIGITS:
             step = 10 ** (MICROSECOND_DIGITS - kind.precision)
-            whole = pc.multiply(pc.divide(numbers, step), step)
-            _refuse(pc.not_equal(whole, numbers), f"has more than {kind.precision} digits after the second")
+            even = pc.multiply(pc.divide(numbers, step), step)
+            _refuse(pc.not_equal(even, numbers), f"has more than {kind.precision} digits after the second")
     elif pt.is_date(values.type):
         days = pc.cast(values, pa.int32())
-        _refuse(pc.or_(pc.less(days, FIRST_DAY), pc.greater(days, LAST_DAY)), "is outside PostgreSQL's dates")
+        first, last = whole(FIRST_DAY, pa.int32()), whole(LAST_DAY, pa.int32())
+        _refuse(pc.or_(pc.less(days, first), pc.greater(days, last)), "is outside PostgreSQL's dates")
 
 
 def _refuse(bad: pa.BooleanArray, message: str) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from .io import PostgresSession
 
-SLICE_BYTES = 8 << 20
+SLICE_BYTES = 4 << 20
 BINARY_OIDS = {
     *(t.BOOL, t.BYTEA, t.INT8, t.INT2, t.INT4, t.TEXT_OID, t.JSON, t.FLOAT4, t.FLOAT8, t.BPCHAR, t.VARCHAR, t.DATE),
     *(t.TIME, t.TIMESTAMP, t.TIMESTAMPTZ, t.INTERVAL, t.UUID, t.JSONB, t.NUMERIC),
@@ -119,7 +119,7 @@ def _for_any_number(sink: Sink) -> Sink:
 def _checked_slices(
     sinks: Sequence[Sink], batches: Iterable[pa.RecordBatch], sent: list[int]
 ) -> Iterator[list[pa.Array]]:
-    """Checked columns of at most 65,536 rows and about 8 MiB; counts the rows in ``sent``."""
+    """Checked columns of at most 65,536 rows and about 4 MiB; counts the rows in ``sent``."""
     for batch in batches:
         for part in _slices(batch):
             yield [_converted(sink, values, sent[0]) for sink, values in zip(sinks, part.columns, strict=True)]
@@ -218,6 +218,10 @@ class _BinaryEncoder:
 
 def _packed(sink: Sink, values: pa.Array, base: int) -> pa.Array:
     """UUIDs and intervals as the 16 bytes that PostgreSQL keeps."""
+    import pyarrow.types as pt
+
+    if pt.is_dictionary(values.type):
+        return _packed(sink, values.dictionary, base).take(values.indices)
     if sink.oid == t.UUID:
         return uuid_bytes(values)
     if sink.oid != t.INTERVAL:
@@ -230,6 +234,14 @@ def _packed(sink: Sink, values: pa.Array, base: int) -> pa.Array:
         raise DataError(message, "round the interval to microseconds in the query") from exc
 
 
+def _text(sink: Sink, values: pa.Array) -> pa.StringArray:
+    import pyarrow.types as pt
+
+    if pt.is_dictionary(values.type):
+        return as_copy_text(values.dictionary, sink.kind).take(values.indices)
+    return as_copy_text(values, sink.kind)
+
+
 def _text_chunks(sinks: Sequence[Sink]) -> Callable[[Iterable[list[pa.Array]]], Iterator[bytes]]:
     """COPY's text format: one line a row, so that the server's line numbers are rows."""
 
@@ -237,7 +249,7 @@ def _text_chunks(sinks: Sequence[Sink]) -> Callable[[Iterable[list[pa.Array]]], 
         import pyarrow.compute as pc
 
         for arrays in slices:
-            fields = [escape_copy(as_copy_text(v, sink.kind)) for sink, v in zip(sinks, arrays, strict=True)]
+            fields = [escape_copy(_text(sink, values)) for sink, values in zip(sinks, arrays, strict=True)]
             lines = pc.binary_join_element_wise(*fields, "\t") if len(fields) > 1 else fields[0]
             ended = pc.binary_join_element_wise(lines, "\n", "")
             yield b"".join(data_of(ended))
