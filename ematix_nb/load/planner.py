@@ -49,6 +49,8 @@ class TargetSide:
     backend: str
     place: str = ""
     """Equal to the source's when both may wait for each other's locks."""
+    schema_exists: bool = True
+    """The schema that is to hold the table; True where there is none to make."""
 
 
 @dataclass(frozen=True)
@@ -376,6 +378,7 @@ def _schema(
         primary_key=table.primary_key if table else (),
         unique=table.unique_constraints if table else (),
         on_drift=spec.policies.on_drift,
+        schema_exists=side.schema_exists,
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.registry import backend_for
+from ematix_nb.backends.schemas import has_schema
 from ematix_nb.connections import redact, resolve
 from ematix_nb.declare.spec import MODES
 from ematix_nb.errors import CancelledError, FlowError, LockedError
@@ -98,6 +99,7 @@ class OpenTarget:
             self.session.identity,
             self.session.dialect.name,
             getattr(self.session, "place", ""),
+            schema_exists=info is not None or has_schema(self.session, self.ref.schema),
         )
 
     def watermark(self) -> Watermark | None:

@@ -61,16 +61,19 @@ def plan_schema(  # noqa: PLR0913  each is one fact of the target or of the decl
     primary_key: Sequence[str],
     unique: Sequence[Sequence[str]],
     on_drift: str,
+    schema_exists: bool = False,
 ) -> SchemaPlan:
     """Decide the schema of the target.
 
-    ``wanted`` holds the data columns with the types in which this system stores them.
+    ``wanted`` holds the data columns with the types in which this system stores them; ``schema_exists`` counts for a
+    table that is not there.
 
     Raises:
         SchemaDriftError: When the existing table cannot take the columns under the policy; names each difference.
     """
     if found is None:
-        return _new_table(dialect, ref, wanted, mode=mode, keys=keys, primary_key=primary_key, unique=unique)
+        table = _new_table(dialect, ref, wanted, mode=mode, keys=keys, primary_key=primary_key, unique=unique)
+        return table if schema_exists or not ref.schema else _with_schema(table, dialect, ref.schema)
     if found.kind not in ("table", "partitioned"):
         message = f"`{ref}` is a {found.kind}; only tables can be loaded"
         raise SchemaDriftError(message, "name a table as the target")
@@ -119,8 +122,6 @@ def _new_table(
     unique: Sequence[Sequence[str]],
 ) -> SchemaPlan:
     changes = []
-    if ref.schema:
-        changes.append(SchemaChange(f"create schema {ref.schema} if missing", dialect.create_schema(ref.schema)))
     key = tuple(primary_key) or tuple(keys)
     if mode == "scd2":
         key = (*(keys or key), VALID_FROM)
@@ -139,6 +140,13 @@ def _new_table(
     else:
         changes.extend(_unique(dialect, ref, group) for group in unique)
     return SchemaPlan(data, tuple(change for change in changes if change.sql), tuple(column.name for column in META))
+
+
+def _with_schema(table: SchemaPlan, dialect: Dialect, schema: str) -> SchemaPlan:
+    """The plan of a new table whose schema is not there either; nothing more where a system has no schemas."""
+    if not (sql := dialect.create_schema(schema)):
+        return table
+    return dataclasses.replace(table, changes=(SchemaChange(f"create schema {schema}", sql), *table.changes))
 
 
 def _unique(dialect: Dialect, ref: TableRef, names: Sequence[str]) -> SchemaChange:

@@ -8,6 +8,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from ematix_nb.backends.schemas import has_schema
 from ematix_nb.declare.data_types import DataType
 from ematix_nb.errors import LockedError, RunError, TransientError
 from ematix_nb.state import liveness, tables
@@ -52,7 +53,7 @@ class SqlState:
             if lock := self._dialect.setup_lock():
                 self._session.fetch(lock)
             schema = self._refs["run_history"].schema
-            if schema:
+            if schema and not has_schema(self._session, schema):
                 self._session.execute(self._dialect.create_schema(schema))
             for name, columns in tables.TABLES.items():
                 self._ensure_table(self._refs[name], columns)

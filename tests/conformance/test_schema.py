@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import uuid
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
 from ematix_nb import ematix
 from ematix_nb.declare.data_types import BIGINT, INTEGER, TEXT, DataType
+from ematix_nb.declare.spec import TableRef
 from ematix_nb.errors import FlowError, SchemaDriftError
 from ematix_nb.types import Integer, Text  # noqa: TC001  the annotations of a declared table are looked up
 from tests.conformance.conftest import pairs
-from tests.conformance.matrix import SqlSystem
+from tests.conformance.matrix import Postgres, SqlSystem, System
 from tests.conformance.run import Bench, counts, declare
 
 if TYPE_CHECKING:
+    from ematix_nb.api import Pipeline
     from ematix_nb.declare.spec import Column
 
 MERGE = pairs("merge", same=False)
@@ -43,6 +47,69 @@ def test_the_table_is_made_with_its_key_and_the_engines_columns(bench: Bench) ->
     assert list(found) == ["id", "name", "_loaded_at", "_batch_id"]
     assert [found[name].type.kind for name in found] == ["integer", "text", "timestamptz", "uuid"]
     assert [found[name].nullable for name in found] == [False, True, False, False]
+
+
+@pytest.mark.parametrize("bench", MERGE, indirect=True)
+def test_a_schema_is_made_where_it_is_missing_and_only_there(bench: Bench) -> None:
+    bench.give(SMALL, [(1, "a")])
+    dialect = sql_target(bench).dialect
+    select = f"SELECT * FROM {bench.source.source('src')}"
+    pipeline = into(bench.target, "new_place.numbers", select, source=bench.source, mode="merge", keys=("id",))
+
+    def told() -> list[str]:
+        return [change.text for change in pipeline.preview().targets[0].plan.schema_changes if "schema" in change.text]
+
+    assert told() == (["create schema new_place"] if dialect.create_schema("x") else [])
+    assert counts(pipeline.sync()) == {"read": 1, "inserted": 1}
+    sql_target(bench).execute(f"DROP TABLE {dialect.table(TableRef('new_place', 'numbers'))}")
+    assert told() == []
+    assert counts(pipeline.sync()) == {"read": 1, "inserted": 1}
+
+
+def test_schemas_that_are_there_need_no_right_to_make_one(pg_url: str) -> None:
+    import psycopg
+    from psycopg import sql
+
+    role = f"loader_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(pg_url, autocommit=True) as server:
+        names = {"role": sql.Identifier(role), "database": sql.Identifier(server.info.dbname)}
+
+        def do(text: str) -> None:
+            server.execute(sql.SQL(text).format(**names))
+
+        do("CREATE ROLE {role} LOGIN PASSWORD 'only-here'")
+        try:
+            do("CREATE SCHEMA here AUTHORIZATION {role}")
+            do("CREATE SCHEMA ematix_flow AUTHORIZATION {role}")
+            do("REVOKE CREATE ON DATABASE {database} FROM PUBLIC")
+            place = Postgres(make_url(pg_url, role, "only-here"))
+            assert counts(into(place, "here.numbers", "SELECT 1 AS n").sync()) == {"read": 1, "inserted": 1}
+            with pytest.raises(FlowError, match="permission denied"):
+                into(place, "elsewhere.numbers", "SELECT 1 AS n").sync().raise_for_status()
+        finally:
+            do("DROP OWNED BY {role}")
+            do("DROP ROLE {role}")
+
+
+def into(place: System, table: str, sql: str, *, source: System | None = None, **options: Any) -> Pipeline:
+    """A pipeline into a table that is named with its schema."""
+
+    def query(_: object) -> str:
+        return sql
+
+    return ematix.pipeline(
+        name=table.replace(".", "_"),
+        target=table,
+        target_connection=place.connection,
+        source_connection=(source or place).connection,
+        **options,
+    )(query)
+
+
+def make_url(url: str, user: str, password: str) -> str:
+    """The same database under another login."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{user}:{password}@{parts.hostname}:{parts.port}"))
 
 
 @pytest.mark.parametrize("bench", APPEND, indirect=True)
