@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,6 +115,7 @@ class SettingsFile:
 
 _cache: dict[str, tuple[tuple[int, int, int], SettingsFile]] = {}
 _warned: set[str] = set()
+_warning = threading.Lock()
 
 
 def project_file() -> Path:
@@ -262,20 +264,28 @@ def _refuse_foreign(path: Path, owner: int) -> None:
 
 
 def _warn_about_mode(settings: SettingsFile, mode: int) -> None:
-    """Say once that others may read the secrets of a file."""
-    if str(settings.path) in _warned:
-        return
+    """Say once in a process that others may read the secrets of a file, under whatever name and from any thread."""
     profiles: list[str | None] = [None, *settings.profiles]
     for profile in profiles:
         for entry in settings.entries(profile).values():
             if any(holds_secret(key, value) for key, value in entry.settings.items()):
-                _warned.add(str(settings.path))
+                if not _first_time(settings.path):
+                    return
                 message = (
                     f"{settings.path} holds a secret (in [{entry.table}]) and others may read it (mode {mode:04o}); "
                     f"run: chmod 600 {settings.path}"
                 )
                 warnings.warn(message, ConfigWarning, stacklevel=2)
                 return
+
+
+def _first_time(path: Path) -> bool:
+    place = os.path.realpath(path)
+    with _warning:
+        if place in _warned:
+            return False
+        _warned.add(place)
+        return True
 
 
 def holds_secret(key: str, value: object) -> bool:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,6 +112,23 @@ def test_a_secret_that_others_may_read_is_warned_about(
     messages = [str(warning.message) for warning in caught if warning.category is ConfigWarning]
     assert len(messages) == int(warned)
     assert all(f"chmod 600 {path}" in message and "literal-pw" not in message for message in messages)
+
+
+def test_the_warning_comes_once_in_a_process_whoever_reads_and_under_whatever_name(places: Places) -> None:
+    places.write_project('[connections.wh]\nurl = "postgres://u:literal-pw@h/d"\n').chmod(0o644)
+    link = places.project.parent / "link"
+    link.symlink_to(places.project.parent, target_is_directory=True)
+    code = (
+        "import os, sys, threading, warnings\nfrom pathlib import Path\n"
+        "from ematix_nb.connections import list_connections, toml_files\nwarnings.simplefilter('always')\n"
+        "readers = [threading.Thread(target=list_connections) for _ in range(8)]\n"
+        "[reader.start() for reader in readers]\n[reader.join() for reader in readers]\n"
+        "Path('.ematix-flow.toml').touch()\nlist_connections()\n"
+        "toml_files.read_settings(Path(sys.argv[1]))"
+    )
+    command = [sys.executable, "-c", code, str(link / places.project.name)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=places.project.parent).stderr
+    assert told.count("others may read it") == 1, told
 
 
 # X12
