@@ -227,9 +227,14 @@ def export(call: Call) -> Result:
 
 
 def _specs(call: Call) -> list[PipelineSpec]:
-    """All named pipelines; a wrong name is told before any of them runs."""
+    """All named pipelines; a wrong name, or one that stands twice, is told before any of them runs."""
     names = call.options["names"]
-    return [known_pipeline(call, name) for name in dict.fromkeys(names)] or [known_pipeline(call, None)]
+    specs = [known_pipeline(call, name) for name in names] or [known_pipeline(call, None)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        message = f"`{twice}` is named twice; one line runs a pipeline once"
+        raise UsageError(message, hint="name it once; what has to run again afterwards takes a line of its own")
+    return specs
 
 
 def _each(specs: list[PipelineSpec], one: Callable[[PipelineSpec], Result], *, go_on: bool) -> Result:

@@ -55,7 +55,7 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
         "run pipelines now",
         "commands:run",
         (
-            ("NAME...", "pipeline", (), "pipelines, run in this order"),
+            ("NAME...", "pipeline", (), "pipelines, each once, run in this order"),
             ("--wait S", "seconds:0:86400", 0.0, "wait so many seconds for another run of the pipeline to end"),
             (
                 "--full-refresh",
@@ -97,7 +97,7 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
         "execute and roll back: exact counts; writes nothing",
         "commands:dry_run",
         (
-            ("NAME...", "pipeline", (), "pipelines"),
+            ("NAME...", "pipeline", (), "pipelines, each once"),
             ("--full-refresh", "flag", False, "read everything, whatever the watermark says"),
             ("--continue", "flag", False, "go on with the next pipeline when one fails"),
         ),

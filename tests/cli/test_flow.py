@@ -46,6 +46,17 @@ def test_several_pipelines_stop_at_the_first_failure(shop: Path, flow: Flow) -> 
     assert [part["name"] for part in parts["failed"]] == ["broken"]
 
 
+@pytest.mark.parametrize("verb", ["run", "dry-run"])
+def test_a_pipeline_that_is_named_twice_is_told_and_nothing_runs(shop: Path, flow: Flow, verb: str) -> None:
+    found = flow(verb, "orders", "stock", "orders")
+    assert (found.code, found.out) == (2, "")
+    assert found.err.splitlines() == [
+        "FLOW-100 `orders` is named twice; one line runs a pipeline once",
+        "hint: name it once; what has to run again afterwards takes a line of its own",
+    ]
+    assert "no runs are recorded" in flow("runs").out
+
+
 def test_one_failing_pipeline_gives_its_error_as_json_too(shop: Path, flow: Flow) -> None:
     found = flow("run", "broken", "--format", "json")
     assert found.code == 2
