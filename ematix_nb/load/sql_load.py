@@ -83,11 +83,17 @@ class SqlLoad:
         failpoint("stage_create")
         rows = self._fill_stage(columns)
         failpoint("stage_write")
-        if analyze := dialect.analyze(STAGE):
+        if analyze := dialect.analyze(STAGE, self._joined_by()):
             self.session.execute(analyze)
         self.outcome.add("rows_read", rows)
         failpoint("stage_done")
         self.context.token.check()
+
+    def _joined_by(self) -> list[str]:
+        """The staged columns whose values decide how the statements after it are best run."""
+        staged = {column.name for column in self.plan.data}
+        wanted = (*self.plan.keys, self.plan.event_column, self._order_column())
+        return [name for name in dict.fromkeys(wanted) if name in staged]
 
     def apply(self) -> None:
         """Change the schema and the rows, inside the open transaction; fills the outcome."""

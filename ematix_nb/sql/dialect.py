@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ematix_nb.declare.data_types import TIMESTAMPTZ
 from ematix_nb.errors import DataError, DeclarationError
+from ematix_nb.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +60,8 @@ class Dialect:
         size = len(identifier.encode("utf-8", "surrogatepass"))
         if self.max_identifier_bytes is not None and size > self.max_identifier_bytes:
             message = f"`{identifier}` is {size} bytes long; {self.name} names have at most {self.max_identifier_bytes}"
-            raise DeclarationError(message, f"shorten it by {size - self.max_identifier_bytes} bytes (use column_map)")
+            more = counted(size - self.max_identifier_bytes, "byte")
+            raise DeclarationError(message, f"shorten it by {more} (use column_map)")
         return '"' + identifier.replace('"', '""') + '"'
 
     def table(self, ref: TableRef) -> str:
@@ -205,8 +207,11 @@ class Dialect:
         """SHA-256 of a text expression (UTF-8), as bytes."""
         raise NotImplementedError  # every backend's dialect has its own function
 
-    def analyze(self, ref: TableRef) -> str:
-        """A statement that tells the planner the size of a fresh staging table; empty when not needed."""
+    def analyze(self, ref: TableRef, names: Sequence[str]) -> str:
+        """A statement that tells the planner the size of a fresh staging table and the spread of some columns.
+
+        Empty when the system does without.
+        """
         return ""
 
     def truncate(self, ref: TableRef) -> str:

@@ -12,6 +12,8 @@ from .capabilities import MAX_IDENTIFIER_BYTES
 from .types import MICROSECOND_DIGITS, SYSTEM
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ematix_nb.declare.spec import TableRef
 
 MAX_VARCHAR = 10_485_760
@@ -144,9 +146,9 @@ class PostgresDialect(Dialect):
         """SHA-256 of the UTF-8 bytes."""
         return f"sha256(convert_to({text}, 'UTF8'))"
 
-    def analyze(self, ref: TableRef) -> str:
-        """Count the rows of a fresh staging table for the planner."""
-        return f"ANALYZE {self.table(ref)}"
+    def analyze(self, ref: TableRef, names: Sequence[str]) -> str:
+        """Tell the planner the size of a fresh staging table and the spread of the columns that it is joined by."""
+        return f"ANALYZE {self.table(ref)}" + (f" ({self.columns(names)})" if names else "")
 
     def truncate(self, ref: TableRef) -> str:
         """Remove all rows at once; rolls back like anything else."""

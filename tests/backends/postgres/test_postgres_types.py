@@ -102,7 +102,8 @@ def test_statements() -> None:
     ref = TableRef("a b", "t")
     assert DIALECT.parameter(2) == "$2"
     assert DIALECT.truncate(ref) == 'TRUNCATE TABLE "a b"."t"'
-    assert DIALECT.analyze(ref) == 'ANALYZE "a b"."t"'
+    assert DIALECT.analyze(ref, ()) == 'ANALYZE "a b"."t"'
+    assert DIALECT.analyze(ref, ["k", "Ä"]) == 'ANALYZE "a b"."t" ("k", "Ä")'
     assert DIALECT.comparable("x", DataType("json")) == "CAST(x AS text)"
     assert DIALECT.comparable("x", DataType("jsonb")) == "x"
     assert DIALECT.literal(b"\x00\xff") == "CAST('\\x00ff' AS bytea)"
