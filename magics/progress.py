@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ematix_nb.events import BatchRead, PhaseStarted, RunFinished, RunStarted
 from ematix_nb.verbs.preview_html import escape, framed
 from ematix_nb.widgets.frontend import has_front_end
+from ematix_nb.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +68,7 @@ class Progress:
         phase = f", {self.phase}" if self.phase else ""
         size = f", {self.bytes / 1e6:,.1f} MB" if self.bytes else ""
         rate = f" ({self.rows / self.seconds:,.0f} rows/s)" if self.rows and self.seconds > 0 else ""
-        return f"{name}{self.status}{phase}: {self.rows:,} rows read{size} in {self.seconds:.1f} s{rate}"
+        return f"{name}{self.status}{phase}: {counted(self.rows, 'row')} read{size} in {self.seconds:.1f} s{rate}"
 
     def bundle(self) -> dict[str, str]:
         """The state as a display."""

@@ -6,6 +6,8 @@ import io
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ematix_nb.words import counted
+
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
@@ -63,7 +65,7 @@ class Progress:
         if self._live and now - self._last >= _ROWS_STEP:
             self._last = now
             size = f", {event.bytes / 1e6:,.1f} MB" if event.bytes else ""
-            self._move(f"{self._line}: {event.rows:,} rows{size}")
+            self._move(f"{self._line}: {counted(event.rows, 'row')}{size}")
 
     def _on_SchemaChanged(self, event: Any) -> None:  # noqa: N802
         self._say(f"{event.pipeline}: {event.change}")
@@ -74,7 +76,7 @@ class Progress:
     def _on_RunFinished(self, event: Any) -> None:  # noqa: N802
         self._stop()
         rows = event.counts.get("rows_read", 0) if event.counts else 0
-        self._say(f"{event.pipeline}: {event.status}, {rows:,} rows read, {event.seconds:.1f} s")
+        self._say(f"{event.pipeline}: {event.status}, {counted(rows, 'row')} read, {event.seconds:.1f} s")
 
     def _say(self, text: str, moving: str = "") -> None:
         """A line that stays; on a terminal, ``moving`` (when given) takes its place in the moving line."""

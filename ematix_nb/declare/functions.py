@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.errors import DeclarationError
+from ematix_nb.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +82,7 @@ def arity(function: Callable[..., Any]) -> int:
     if any(one.kind is one.VAR_POSITIONAL for one in parameters) and not required:
         raise DeclarationError(f"`{name}` takes any number of arguments", hint=hint)
     if len(required) > _MAX_ARITY:
-        raise DeclarationError(f"`{name}` takes {len(required)} arguments", hint=hint)
+        raise DeclarationError(f"`{name}` takes {counted(len(required), 'argument')}", hint=hint)
     return len(required)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ematix_nb.declare.data_types import BOOLEAN, to_arrow
 from ematix_nb.declare.spec import IS_CURRENT, VALID_FROM
 from ematix_nb.load.conversions import caster
+from ematix_nb.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +31,7 @@ def diff_rows(
     plan: LoadPlan, side: OpenTarget, sample: pa.Table, *, complete: bool
 ) -> tuple[tuple[Change, ...], dict[str, int], str]:
     """What the sampled rows would change: the changes, their counts, and what they cover."""
-    covers = "all rows of the source" if complete else f"the first {sample.num_rows} rows of the source"
+    covers = "all rows of the source" if complete else f"the first {counted(sample.num_rows, 'row')} of the source"
     rows = _cast(plan, sample)
     if plan.mode in ("append", "truncate"):
         changes = tuple({"change": "insert", "key": {}, "before": None, "after": row} for row in rows)

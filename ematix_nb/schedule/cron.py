@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from ematix_nb.clock import UTC
 from ematix_nb.errors import DeclarationError, UsageError, did_you_mean
+from ematix_nb.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -196,7 +197,7 @@ def _check_shape(schedule: Schedule) -> None:
             hint=did_you_mean(text.lower(), ALIASES) or f"known: {', '.join(sorted(ALIASES))}",
         )
     if len(fields) != len(FIELDS):
-        count = f"{len(fields)} field{'' if len(fields) == 1 else 's'}"
+        count = counted(len(fields), "field")
         raise DeclarationError(
             f"schedule `{text}` has {count}, expected 5: {' '.join(FIELDS)}",
             hint=_missing_field_hint(len(fields)),

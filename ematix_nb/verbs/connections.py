@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ematix_nb import connections as known
 from ematix_nb.errors import EXIT_FAILED, EXIT_OK, FlowError, UsageError
 from ematix_nb.verbs.results import TableResult
+from ematix_nb.words import counted
 
 if TYPE_CHECKING:
     from ematix_nb.verbs.dispatch import Call
@@ -82,8 +83,7 @@ def reach(name: str) -> tuple[Any, ...]:
 def _server(session: Any) -> str:
     """The system and its version; for files, how many things are there."""
     if not session.capabilities.has_sql:
-        count = len(session.tables())
-        return f"{count} readable {'thing' if count == 1 else 'things'}"
+        return counted(len(session.tables()), "readable thing")
     dialect = session.dialect.name
     query = SERVER_QUERIES.get(dialect)
     return f"{dialect} {session.fetch(query)[0][0]}" if query else dialect

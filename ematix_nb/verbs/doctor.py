@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ematix_nb.errors import EXIT_FAILED, EXIT_OK, EXIT_WARNINGS, FlowError
 from ematix_nb.verbs.results import TableResult
+from ematix_nb.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -138,9 +139,9 @@ def _modules(named: tuple[str, ...]) -> Iterator[Finding]:
         except FlowError as exc:
             yield (FAIL, f"module {name}", f"{exc.what}" + (f" ({exc.where})" if exc.where else ""), exc.hint)
         else:
-            count = len(loaded.pipelines)
-            hint = "" if count else "declare one with @ematix.pipeline"
-            yield (OK if count else WARN, f"module {name}", f"{count} pipelines: {', '.join(loaded.pipelines)}", hint)
+            found = f"{counted(len(loaded.pipelines), 'pipeline')}: {', '.join(loaded.pipelines)}"
+            hint = "" if loaded.pipelines else "declare one with @ematix.pipeline"
+            yield (OK if loaded.pipelines else WARN, f"module {name}", found, hint)
 
 
 def _pipelines(call: Call) -> Iterator[Finding]:

@@ -18,6 +18,7 @@ from ematix_nb.export.module import Exported, export_notebook, is_export, is_unt
 from ematix_nb.export.notebook_file import read_notebook
 from ematix_nb.export.session import LOG
 from ematix_nb.verbs.results import Result
+from ematix_nb.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -80,7 +81,7 @@ class ExportResult(Result):
             "differs": f"{self.out} is not what the notebook says",
         }
         parts = [
-            f"{len(found)} {kind}{'s' if len(found) != 1 else ''} ({', '.join(found)})"
+            f"{counted(len(found), kind)} ({', '.join(found)})"
             for kind, found in (
                 ("pipeline", self.exported.pipelines),
                 ("table", self.exported.tables),
@@ -220,7 +221,7 @@ def _diff(old: str | None, new: str, out: str) -> str:
             (old or "").splitlines(), new.splitlines(), out if old is not None else "(no file)", "notebook", lineterm=""
         )
     )
-    more = [f"... and {len(lines) - _MAX_DIFF} more lines"] if len(lines) > _MAX_DIFF else []
+    more = [f"... and {counted(len(lines) - _MAX_DIFF, 'more line')}"] if len(lines) > _MAX_DIFF else []
     return redact("\n".join([*lines[:_MAX_DIFF], *more]))
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ematix_nb.errors import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL
+from ematix_nb.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -363,5 +364,5 @@ class DueResult(Result):
         lines += [f"skipped: {text}" for text in self.skipped]
         lines += [f"note: {note}" for note in self.notes]
         if not self.ran and not self.failed:
-            lines.insert(0, f"nothing was due ({self.checked} scheduled pipelines checked)")
+            lines.insert(0, f"nothing was due ({counted(self.checked, 'scheduled pipeline')} checked)")
         return "\n".join(lines)

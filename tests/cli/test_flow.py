@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -86,7 +87,7 @@ def test_run_due_fires_once(shop: Path, flow: Flow) -> None:
     words = ("run-due", "--now", "2026-11-23T12:00Z", "--interval", "900")
     assert "orders -> warehouse:main.orders: success" in flow(*words).out
     again = flow(*words)
-    assert (again.code, again.out) == (0, "nothing was due (1 scheduled pipelines checked)\n")
+    assert (again.code, again.out) == (0, "nothing was due (1 scheduled pipeline checked)\n")
     due = json.loads(flow("run-due", "--now", "2026-11-23T12:05", "--format", "json").out)
     assert (due["ran"], due["checked"]) == ([], 1)
     assert due["notes"] == ["`2026-11-23T12:05` has no time zone: taken as 2026-11-23T12:05:00Z"]
@@ -234,3 +235,27 @@ def test_doctor_tells_what_is_wrong(shop: Path, flow: Flow) -> None:
     found = flow("doctor")
     assert found.code == 1
     assert "fail" in found.out
+
+
+def test_one_of_a_thing_is_told_in_the_singular(project: Path, flow: Flow) -> None:
+    (project / "one.py").write_text(
+        "from ematix_nb import ematix\n\n\n"
+        '@ematix.pipeline(target="here:t", source_connection="here", mode="merge", keys=("n",), schedule="@hourly")\n'
+        'def one(conn):\n    return "SELECT 1 AS n"\n'
+    )
+    (project / ".ematix-flow.toml").write_text(
+        'modules = ["one.py"]\n[connections.here]\nurl = "duckdb:///here.duckdb"\n'
+    )
+    told = flow("run", "one").err
+    for words in (("run-due", "--now", "2026-11-23T12:30Z"), ("doctor",), ("preview", "one", "--limit", "1")):
+        found = flow(*words)
+        told += found.out + found.err
+    assert "one: success, 1 row read" in told
+    assert "nothing was due (1 scheduled pipeline checked)" in told
+    assert "1 pipeline: one" in told
+    assert (
+        re.findall(
+            r"\b1 (?:more )?(?:scheduled |missed )?(?:rows|pipelines|slots|columns|lines|things|changes)\b", told
+        )
+        == []
+    )

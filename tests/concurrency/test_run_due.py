@@ -53,7 +53,7 @@ def test_two_schedulers_at_once(kind: str, make_world: Callable[..., World], tmp
     assert any("is locked by run" in text for report in found for text in report["skipped"])
     assert world.statuses() == ["success"]
     again = call(world, due(world), due(world, "2026-03-02T12:00:59+00:00"), cache="three")
-    assert [report["text"] for report in again] == ["nothing was due (1 scheduled pipelines checked)"] * 2
+    assert [report["text"] for report in again] == ["nothing was due (1 scheduled pipeline checked)"] * 2
     assert world.statuses() == ["success"]
 
 

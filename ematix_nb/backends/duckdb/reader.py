@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ematix_nb.declare.data_types import to_arrow
 from ematix_nb.errors import DataError
+from ematix_nb.words import counted
 
 from .catalogue import kind_of, travel_sql
 from .dialect import DIALECT
@@ -56,7 +57,7 @@ def stream(
     try:
         types = cursor.sql(subquery(query)).types
         if len(types) != len(columns):
-            message = f"the query returns {len(types)} columns, expected {len(columns)}"
+            message = f"the query returns {counted(len(types), 'column')}, expected {len(columns)}"
             raise DataError(message, where=where)
         reader = cursor.sql(travelling(query, types)).to_arrow_reader(batch_rows)
     except duckdb.Error as exc:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from ematix_nb.backends.base import Verdict
 from ematix_nb.declare.data_types import to_arrow
 from ematix_nb.errors import DataError, DeclarationError, RunError, TransientError, known_names
+from ematix_nb.words import counted
 
 from . import csv_files, jsonl_files, parquet_files
 from .capabilities import ENDINGS
@@ -198,7 +199,7 @@ class Stager:
 
         rows = pq.read_metadata(self._target / real_name(part.name, hidden=True)).num_rows
         if rows != part.rows:
-            message = f"{part.name} holds {rows} rows after writing {part.rows}"
+            message = f"{part.name} holds {counted(rows, 'row')} after writing {part.rows}"
             raise RunError(message, "run again")
 
     def abandon(self) -> None:

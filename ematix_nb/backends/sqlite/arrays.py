@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ematix_nb.declare.data_types import INTEGER_KINDS, TEXT_KINDS, to_arrow
 from ematix_nb.errors import DataError, SchemaDriftError
+from ematix_nb.words import counted
 
 from .types import type_name
 from .values import LARGEST, duration, parse_duration
@@ -219,7 +220,8 @@ def _refuse_long(array: pa.Array, column: Column, done: int) -> None:
     import pyarrow.compute as pc
 
     length = pc.utf8_length(array)
-    _refuse(array, pc.greater(length, column.type.length), column, done, f"longer than {column.type.length} characters")
+    most = counted(column.type.length or 0, "character")
+    _refuse(array, pc.greater(length, column.type.length), column, done, f"longer than {most}")
 
 
 def _refuse(array: pa.Array, bad: pa.Array, column: Column, done: int, why: str) -> None:

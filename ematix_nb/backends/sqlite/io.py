@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from ematix_nb.backends.base import BATCH_ROWS, TableInfo
 from ematix_nb.errors import CancelledError, ConnectError, DataError, FlowError
+from ematix_nb.words import counted
 
 from . import functions
 from .arrays import check_affinity, decode, encode
@@ -162,7 +163,8 @@ class SQLiteSession:
         cursor = self._run(query)
         try:
             if len(cursor.description or ()) != len(columns):
-                message = f"the query returns {len(cursor.description or ())} columns, expected {len(columns)}"
+                given = counted(len(cursor.description or ()), "column")
+                message = f"the query returns {given}, expected {len(columns)}"
                 raise DataError(message, where=self._where)
             done, wanted = 0, min(_FIRST_ROWS, batch_rows)
             while rows := self._next(cursor, wanted, query):
