@@ -1,4 +1,4 @@
-"""What a run shows while it works: one display that is updated, or one line a phase where nobody looks on."""
+"""What a run shows while it works: one display that is updated, or, where nobody looks on, now and then a line."""
 
 from __future__ import annotations
 
@@ -17,19 +17,35 @@ if TYPE_CHECKING:
 
 INTERVAL = 0.25
 """Seconds between two updates at least: four a second."""
+UNATTENDED = 10.0
+"""Seconds between two lines at least, and before the first one, in an execution that nobody watches.
+
+A saved notebook keeps every line, so a run of seconds leaves its result alone.
+"""
 
 
 class Progress:
     """A listener of one run; safe to call from the worker.
 
     Args:
-        show: Called with the state at most four times a second, and at the end.
+        show: Called with the state now and then, and at the end.
         clock: Seconds, monotonic.
+        interval: Seconds between two calls of ``show`` at least.
+        quiet: Seconds before the first one; a run that ends sooner is not shown at all.
     """
 
-    def __init__(self, show: Callable[[Progress], None], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        show: Callable[[Progress], None],
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        interval: float = INTERVAL,
+        quiet: float = 0.0,
+    ) -> None:
         self._show = show
         self._clock = clock
+        self._interval = interval
+        self._quiet = quiet
         self._started = clock()
         self._shown = float("-inf")
         self.pipeline = ""
@@ -53,7 +69,8 @@ class Progress:
             self.status, self.phase = event.status, ""
         now = self._clock()
         self.seconds = now - self._started
-        if isinstance(event, RunFinished) or now - self._shown >= INTERVAL:
+        due = isinstance(event, RunFinished) or now - self._shown >= self._interval
+        if due and self.seconds >= self._quiet:
             self._shown = now
             self._show(self)
 
@@ -91,21 +108,10 @@ class Card:
             self._handle.update(progress.bundle(), raw=True)
 
 
-class Lines:
-    """Prints one line for each phase of a run: for executions that nobody watches."""
-
-    def __init__(self) -> None:
-        self._last: tuple[str, str, str] | None = None
-
-    def on_event(self, event: Event) -> None:
-        """Print a phase when it begins."""
-        if isinstance(event, PhaseStarted):
-            now = (event.run_id, event.pipeline, event.phase)
-            if now != self._last:
-                self._last = now
-                print(f"{event.pipeline}: {event.phase}", flush=True)  # noqa: T201 - the cell's output
+def _print(progress: Progress) -> None:
+    print(progress.text(), flush=True)  # noqa: T201 - the cell's output
 
 
-def listener() -> Progress | Lines:
+def listener() -> Progress:
     """The listener for a run in the foreground, fit for who looks on."""
-    return Progress(Card()) if has_front_end() else Lines()
+    return Progress(Card()) if has_front_end() else Progress(_print, interval=UNATTENDED, quiet=UNATTENDED)

@@ -78,6 +78,42 @@ def test_a_run_that_cannot_start_keeps_its_error(notebook: Any) -> None:
     assert "nowhere" in repr(handle)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (9, []),
+        (
+            25,
+            [
+                "orders -> wh:orders: running, apply: 10,000 rows read in 10.0 s (1,000 rows/s)",
+                "orders -> wh:orders: running, apply: 20,000 rows read in 20.0 s (1,000 rows/s)",
+                "orders -> wh:orders: success: 25,000 rows read in 25.0 s (1,000 rows/s)",
+            ],
+        ),
+    ],
+)
+def test_an_execution_that_nobody_watches_tells_of_long_runs_only(seconds: int, expected: list[str]) -> None:
+    now = [0.0]
+    shown: list[str] = []
+    progress = Progress(lambda state: shown.append(state.text()), lambda: now[0], interval=10.0, quiet=10.0)
+    ids: dict[str, Any] = {"run_id": "1", "pipeline": "orders"}
+    progress.on_event(RunStarted(**ids, target="wh:orders", mode="append"))
+    progress.on_event(PhaseStarted(**ids, phase="apply"))
+    for second in range(1, seconds + 1):
+        now[0] = float(second)
+        progress.on_event(BatchRead(**ids, rows=1000 * second, bytes=0))
+    progress.on_event(RunFinished(**ids, status="success"))
+    assert shown == expected
+
+
+def test_a_headless_run_leaves_its_result_alone(notebook: Any) -> None:
+    _, shown = notebook.run("r = %flow run orders")
+    assert shown.strip() == ""
+    _, shown = notebook.run("%flow run orders")
+    assert shown.count("orders -> tgt:orders: success") == 1
+    assert "apply" not in shown
+
+
 def test_progress_is_shown_four_times_a_second_at_most() -> None:
     now = [0.0]
     shown: list[str] = []
