@@ -60,6 +60,8 @@ class Capabilities:
     """Several processes may have it open for writing at once."""
     takes_dictionaries: bool = False
     """``write`` takes dictionary-encoded columns, and converts each value of a dictionary once."""
+    transactional_ddl: bool = True
+    """Tables and columns are made in the data's own transaction; else each such statement commits what ran before it."""
     pass_through: bool = False
     """Two databases of this system can exchange rows in its own binary form."""
 
@@ -82,6 +84,8 @@ class TableInfo:
     """``table``, ``view``, ``partitioned``, ``foreign``."""
     hooks: bool = False
     """Triggers or rules of the user may change or drop rows on their way in."""
+    unfit: tuple[str, str] | None = None
+    """Why the table cannot be a target although it is one, and what to do about it."""
 
 
 class SqlSession(Protocol):
@@ -149,6 +153,14 @@ class SqlSession(Protocol):
 
     def close(self) -> None:
         """Close; rolls back what is open. May be called twice."""
+        ...
+
+
+class OwnDdl(Protocol):
+    """Sessions whose schema changes commit by themselves (not ``Capabilities.transactional_ddl``)."""
+
+    def drop_if_empty(self, ref: TableRef) -> None:
+        """Remove a table that a failed run made, unless it holds rows by now."""
         ...
 
 

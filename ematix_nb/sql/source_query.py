@@ -162,7 +162,8 @@ def _order(dialect: Dialect, order_by: str, names: Sequence[str]) -> str:
         match = _ORDER.fullmatch(item)
         expression, direction, nulls = match.groups(default="") if match else (item, "", "")
         name = _same_name(expression, names)
-        items.append(f"{dialect.quote(name) if name else expression}{direction}{nulls or ' NULLS LAST'}")
+        ordered = dialect.quote(name) if name else expression
+        items.append(f"{ordered}{direction}{nulls}" if nulls else dialect.last_nulls(ordered, direction.strip()))
     return ", ".join(items)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import hashlib
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.schemas import has_schema
 from ematix_nb.declare.data_types import DataType
-from ematix_nb.errors import LockedError, RunError, TransientError
+from ematix_nb.errors import FlowError, LockedError, RunError, TransientError
 from ematix_nb.state import liveness, tables
 from ematix_nb.state.model import COUNT_NAMES, Claim, Lease, RunRecord, SlotState, Watermark
 
@@ -46,9 +47,13 @@ class SqlState:
 
     def ensure(self) -> None:
         """Create the tables, or add the columns that an older version or package did not have; commits by itself."""
+        if unfit := self._dialect.unfit_tables(list(self._refs.values())):
+            self._check_fit(self._session.fetch(unfit))
         if self._version() == tables.VERSION:
             return
-        self._session.begin()
+        atomic = self._session.capabilities.transactional_ddl
+        if atomic:
+            self._session.begin()
         try:
             if lock := self._dialect.setup_lock():
                 self._session.fetch(lock)
@@ -62,10 +67,21 @@ class SqlState:
             self._session.execute(
                 f"INSERT INTO {version} VALUES ({self._value(1, tables.STATE_VERSION[0])})", [tables.VERSION]
             )
-            self._session.commit()
+            if atomic:
+                self._session.commit()
         except BaseException:
             self._session.rollback()
             raise
+        finally:
+            if unlock := self._dialect.setup_unlock():
+                with contextlib.suppress(FlowError):  # a session that is gone has given it back
+                    self._session.fetch(unlock)
+
+    @staticmethod
+    def _check_fit(found: list[tuple[Any, ...]]) -> None:
+        for name, reason in found:
+            message = f"the state table `{name}` cannot be part of a transaction: {reason}"
+            raise RunError(message, "let it be made anew, or convert it: data and state have to commit together")
 
     def _version(self) -> int:
         if self._session.table(self._refs["state_version"]) is None:
@@ -131,10 +147,13 @@ class SqlState:
         )
         expiry = f"{clock} + {self._value(5, _column('lease', 'expires_at'))}"
         if not rows:
-            touched = self._session.execute(
+            insert = (
                 f"INSERT INTO {self._name('lease')}"
                 " (pipeline_name, run_id, host, process, expires_at, acquired_at, epoch)"
-                f" VALUES ({self._params(1, 4)}, {expiry}, {clock}, 1) ON CONFLICT (pipeline_name) DO NOTHING",
+                f" VALUES ({self._params(1, 4)}, {expiry}, {clock}, 1)"
+            )
+            touched = self._session.execute(
+                self._dialect.insert_missing(insert, ["pipeline_name"]),
                 [claim.pipeline, claim.run_id, claim.host, claim.process, claim.seconds],
             )
             old_epoch, took_over = 0, ""
@@ -206,13 +225,13 @@ class SqlState:
 
     def _put_watermark(self, pipeline: str, mark: Watermark, run_id: str) -> None:
         names = "pipeline_name, column_name, last_value, value_type, run_id, updated_at"
-        updates = ", ".join(
-            f"{name} = excluded.{name}" for name in ("column_name", "last_value", "value_type", "run_id", "updated_at")
-        )
-        self._session.execute(
+        insert = (
             f"INSERT INTO {self._name('watermarks')} ({names}) VALUES ({self._params(1, 5)},"
             f" {self._value(6, _column('watermarks', 'updated_at'))})"
-            f" ON CONFLICT (pipeline_name) DO UPDATE SET {updates}",
+        )
+        updates = ("column_name", "last_value", "value_type", "run_id", "updated_at")
+        self._session.execute(
+            self._dialect.insert_or_update(insert, ["pipeline_name"], updates),
             [pipeline, mark.column, mark.value, mark.type, run_id, _moment(dt.datetime.now(dt.UTC))],
         )
 
@@ -364,21 +383,18 @@ class SqlState:
         return self._dialect.table(self._refs[table])
 
     def _param(self, index: int) -> str:
-        return f"CAST({self._dialect.parameter(index)} AS {self._type(DataType('text'))})"
+        return self._dialect.cast(self._dialect.parameter(index), self._dialect.store(DataType("text")).type)
 
     def _params(self, first: int, last: int) -> str:
         return ", ".join(self._param(index) for index in range(first, last + 1))
 
     def _value(self, index: int, column: Column) -> str:
-        return f"CAST({self._dialect.parameter(index)} AS {self._type(column.type)})"
-
-    def _type(self, kind: DataType) -> str:
-        return self._dialect.type_sql(self._dialect.store(kind).type)
+        return self._dialect.cast(self._dialect.parameter(index), self._dialect.store(column.type).type)
 
     def _text(self, name: str) -> str:
         kind = _column("run_history", name).type
         quoted = self._dialect.quote(name)
-        return quoted if kind.kind in ("bigint", "text") else f"CAST({quoted} AS {self._type(DataType('text'))})"
+        return quoted if kind.kind in ("bigint", "text") else self._dialect.as_text(quoted, self._dialect.store(kind).type)
 
 
 def _column(table: str, name: str) -> Column:
