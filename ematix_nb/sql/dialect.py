@@ -240,6 +240,10 @@ class Dialect:
         stored = self.store(TIMESTAMPTZ).type
         return self.cast(expression, stored)
 
+    def moment_text(self, value: dt.datetime) -> str:
+        """A moment as a text that a parameter may bring for a ``timestamptz``."""
+        return value.astimezone(dt.UTC).isoformat(sep=" ", timespec="microseconds")
+
     def ordered(self, expression: str, kind: DataType) -> str:
         """An expression that sorts like the values (where times are text, texts of several forms may mean one time)."""
         return expression

@@ -16,7 +16,7 @@ from ematix_nb.state import liveness, tables
 from ematix_nb.state.model import COUNT_NAMES, Claim, Lease, RunRecord, SlotState, Watermark
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ematix_nb.backends.base import SqlSession
     from ematix_nb.declare.spec import Column, TableRef
@@ -216,7 +216,7 @@ class SqlState:
             self._session.execute(
                 f"INSERT INTO {self._name('schedule_slots')} (pipeline_name, slot, run_id)"
                 f" VALUES ({self._param(1)}, {self._value(2, _column('schedule_slots', 'slot'))}, {self._param(3)})",
-                [record.pipeline, _moment(record.slot), record.run_id],
+                [record.pipeline, self._moment(record.slot), record.run_id],
             )
         self._update_history(record)
         if self._give_back(lease) != 1:
@@ -232,7 +232,7 @@ class SqlState:
         updates = ("column_name", "last_value", "value_type", "run_id", "updated_at")
         self._session.execute(
             self._dialect.insert_or_update(insert, ["pipeline_name"], updates),
-            [pipeline, mark.column, mark.value, mark.type, run_id, _moment(dt.datetime.now(dt.UTC))],
+            [pipeline, mark.column, mark.value, mark.type, run_id, self._moment(dt.datetime.now(dt.UTC))],
         )
 
     def close_failed(self, lease: Lease, record: RunRecord) -> bool:
@@ -346,19 +346,19 @@ class SqlState:
         done = self._session.fetch(
             f"SELECT count(*) FROM {self._name('schedule_slots')} WHERE pipeline_name = {self._param(1)}"
             f" AND slot = {self._value(2, kind)}",
-            [pipeline, _moment(slot)],
+            [pipeline, self._moment(slot)],
         )
         failed = self._session.fetch(
             f"SELECT count(*) FROM {self._name('run_history')} WHERE pipeline_name = {self._param(1)}"
             f" AND slot = {self._value(2, kind)} AND status IN ('failed', 'abandoned')",
-            [pipeline, _moment(slot)],
+            [pipeline, self._moment(slot)],
         )
         return SlotState(last_done, int(failed[0][0]), done=bool(done[0][0]))
 
     # -- statements -------------------------------------------------------------------------------------------
 
     def _insert_history(self, record: RunRecord) -> None:
-        values = _row(record)
+        values = _row(record, self._moment)
         names = list(values)
         places = [self._value(index + 1, _column("run_history", name)) for index, name in enumerate(names)]
         self._session.execute(
@@ -367,7 +367,7 @@ class SqlState:
         )
 
     def _update_history(self, record: RunRecord, condition: str = "") -> int:
-        values = _row(record)
+        values = _row(record, self._moment)
         run_id = values.pop("run_id")
         sets = [
             f"{self._dialect.quote(name)} = {self._value(index + 1, _column('run_history', name))}"
@@ -391,6 +391,9 @@ class SqlState:
     def _value(self, index: int, column: Column) -> str:
         return self._dialect.cast(self._dialect.parameter(index), self._dialect.store(column.type).type)
 
+    def _moment(self, value: dt.datetime | None) -> str | None:
+        return None if value is None else self._dialect.moment_text(value)
+
     def _text(self, name: str) -> str:
         kind = _column("run_history", name).type
         quoted = self._dialect.quote(name)
@@ -401,17 +404,11 @@ def _column(table: str, name: str) -> Column:
     return next(column for column in tables.TABLES[table] if column.name == name)
 
 
-def _moment(value: dt.datetime | None) -> str | None:
-    if value is None:
-        return None
-    return value.astimezone(dt.UTC).isoformat(sep=" ", timespec="microseconds")
-
-
 def _parse(text: str | None) -> dt.datetime | None:
     return dt.datetime.fromisoformat(text).astimezone(dt.UTC) if text else None
 
 
-def _row(record: RunRecord) -> dict[str, Any]:
+def _row(record: RunRecord, moment: Callable[[dt.datetime], str | None]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for field in dataclasses.fields(RunRecord):
         if field.name == "counts":
@@ -419,7 +416,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
             continue
         value = getattr(record, field.name)
         if isinstance(value, dt.datetime):
-            value = _moment(value)
+            value = moment(value)
         elif field.name == "metrics":
             value = json.dumps(value, sort_keys=True) if value else None
         values[RECORD_COLUMNS.get(field.name, field.name)] = (

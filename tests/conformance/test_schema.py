@@ -198,12 +198,12 @@ def test_a_merge_into_a_table_whose_keys_repeat_is_refused(bench: Bench) -> None
 @pytest.mark.parametrize("bench", MERGE, indirect=True)
 def test_a_column_that_must_not_be_null_must_be_given(bench: Bench) -> None:
     bench.give(SMALL, [(1, "a")])
-    sql_target(bench).execute('CREATE TABLE "tgt" (id INTEGER, name TEXT, must TEXT NOT NULL)')
+    sql_target(bench).execute("CREATE TABLE tgt (id INTEGER, name TEXT, must TEXT NOT NULL)")
     with pytest.raises(
         SchemaDriftError, match=r"column `must` of `(public.)?tgt` is NOT NULL and the source does not give it"
     ):
         bench.pipeline("append").sync()
-    sql_target(bench).execute('DROP TABLE "tgt"')
+    sql_target(bench).execute("DROP TABLE tgt")
 
     @ematix.table(schema="", name="tgt")
     class Strict:
@@ -227,11 +227,13 @@ def test_a_view_is_no_target(bench: Bench) -> None:
 
 @pytest.mark.parametrize("bench", MERGE, indirect=True)
 def test_names_that_differ_only_by_case_are_not_mixed_up(bench: Bench) -> None:
-    sql_target(bench).execute('CREATE TABLE "tgt" ("Id" INTEGER, "Name" TEXT)')
+    quote = bench.target.quote
+    sql_target(bench).execute(f"CREATE TABLE tgt ({quote('Id')} INTEGER, {quote('Name')} TEXT)")
     bench.give(SMALL, [(1, "a")])
     with pytest.raises(SchemaDriftError, match="column `id` of the source is `Id` in the target"):
         bench.pipeline("append").sync()
-    sql = f'SELECT id AS "Id", name AS "Name" FROM {bench.source.source("src")}'
+    quote = bench.source.quote
+    sql = f"SELECT id AS {quote('Id')}, name AS {quote('Name')} FROM {bench.source.source('src')}"
     assert counts(bench.pipeline("append", sql=sql).sync()) == {"read": 1, "inserted": 1}
     assert bench.rows("Id", "Name") == [(1, "a")]
 

@@ -401,6 +401,10 @@ class MySQLDialect(Dialect):
         """A date or time as a ``timestamptz`` is stored; without a zone it is UTC."""
         return self.cast(expression, TIMESTAMPTZ)
 
+    def moment_text(self, value: dt.datetime) -> str:
+        """Without an offset: the session's zone is UTC, and MariaDB knows no offsets."""
+        return value.astimezone(dt.UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
+
     # -- state ------------------------------------------------------------------------------------------------
 
     def setup_lock(self) -> str:
