@@ -172,6 +172,8 @@ class MySQLDialect(Dialect):
             return f"CONVERT(HEX({expression}) USING utf8mb4)"
         if kind.kind in TEXT_KINDS:
             return f"CONVERT({expression} USING utf8mb4)"
+        if kind.kind == "float":
+            expression = f"CAST({expression} AS DOUBLE)"  # a FLOAT prints six digits
         if kind.kind == "timestamptz":
             return f"CONCAT(CONVERT({expression} USING utf8mb4), '+00:00')"
         return f"CONVERT({expression} USING utf8mb4)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -53,8 +54,8 @@ class PacketReader:
         rows = Rows(bytearray())
         while not self.ended:
             check()
-            self._fill()
-            self._take(rows, most_rows)
+            if not self._take(rows, most_rows):
+                self._fill()
             if len(rows.starts) >= most_rows or len(rows.data) >= BATCH_BYTES:
                 yield rows
                 rows = Rows(bytearray())
@@ -62,16 +63,14 @@ class PacketReader:
             yield rows
 
     def _fill(self) -> None:
-        if len(self._rest) >= READ_BYTES:
-            return
         data = self._file.read1(READ_BYTES)
         if not data:
             self.ended = True
             raise EOFError
         self._rest += data
 
-    def _take(self, rows: Rows, most_rows: int) -> None:
-        """Move whole packets from what was read to the block; stops at its limits and at the end of the result."""
+    def _take(self, rows: Rows, most_rows: int) -> bool:
+        """Move whole packets from what was read to the block; False when there was none and more has to be read."""
         rest, position, size = self._rest, 0, len(self._rest)
         starts, base = rows.starts, len(rows.data)
         keep = starts.append
@@ -88,9 +87,11 @@ class PacketReader:
         rows.data += memoryview(rest)[:position]
         del rest[:position]
         if self.ended or room == 0:
-            return
+            return True
         if len(rest) >= HEADER and rest[0] | rest[1] << 8 | rest[2] << 16 == LARGEST_PACKET:
             self._take_large(rows)
+            return True
+        return position > 0
 
     def _is_end(self, rest: bytearray, position: int, first: int, length: int) -> bool:
         if first == ERROR:
@@ -115,18 +116,13 @@ class PacketReader:
 
     def _need(self, size: int) -> None:
         while len(self._rest) < size:
-            data = self._file.read1(READ_BYTES)
-            if not data:
-                self.ended = True
-                raise EOFError
-            self._rest += data
+            self._fill()
 
     def drain(self) -> None:
         """Read what is left up to the end of the result, and forget it."""
         while not self.ended:
-            self._fill()
-            rows = Rows(bytearray())
-            self._take(rows, 1 << 30)
+            if not self._take(Rows(bytearray()), sys.maxsize):
+                self._fill()
 
 
 def batches(

@@ -21,6 +21,8 @@ DATE, TIME, DATETIME, YEAR, NEWDATE, VARCHAR, BIT = range(10, 17)
 JSON, NEWDECIMAL, ENUM_TYPE, SET_TYPE, TINY_BLOB, MEDIUM_BLOB, LONG_BLOB, BLOB = range(245, 253)
 VAR_STRING, STRING, GEOMETRY = 253, 254, 255
 
+FLOAT_AT_HOME = DataType("float", native="float", system=SYSTEM)
+"""From one place of the system to another a FLOAT stays one; elsewhere it is read with all its digits."""
 _INTEGERS = {TINY: "tinyint", SHORT: "smallint", LONG: "integer", LONGLONG: "bigint", INT24: "integer"}
 _NAMED = {
     "tinyint": "tinyint",
@@ -99,6 +101,8 @@ def _plain(column: Declared, name: str, arguments: str, *, unsigned: bool, as_so
         return _spelled(found, column.declaration) if unsigned else found
     if name in ("datetime", "timestamp", "time"):
         return _time_type(name, int(arguments or 0), column.declaration, as_source=as_source)
+    if name == "float" and as_source:
+        return FLOAT_AT_HOME
     if name in _NAMED:
         return DataType(_NAMED[name])
     return _text_type(column, name, arguments)
@@ -169,7 +173,7 @@ def result_type(field: Any) -> DataType:  # noqa: PLR0911  one branch a family o
         precision = field.length - (0 if unsigned else 1) - (1 if field.scale else 0)
         return DataType("numeric", precision=max(1, precision, field.scale), scale=field.scale)
     if code in (FLOAT, DOUBLE):
-        return DataType("float" if code == FLOAT else "double")
+        return FLOAT_AT_HOME if code == FLOAT else DataType("double")
     if code in (DATETIME, TIMESTAMP, TIME):
         digits = field.scale if field.scale <= MICROSECOND_DIGITS else 0
         kind = {DATETIME: "timestamp", TIMESTAMP: "timestamptz", TIME: "time"}[code]
