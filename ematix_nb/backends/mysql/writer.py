@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.base import BATCH_ROWS
@@ -11,7 +14,8 @@ from .encode import Sink, as_field, as_value, data_of
 from .errors import data_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Future
 
     import pyarrow as pa
 
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from .io import MySQLSession
 
 SLICE_BYTES = 4 << 20
+PARTS_AHEAD = 2
 STATEMENT_BYTES = 1 << 20
 """About how long one INSERT becomes; a longer row goes alone."""
 FORBIDDEN = (1148, 3948, 4166)
@@ -36,9 +41,10 @@ def write_batches(
     """
     sinks = [Sink(column) for column in columns]
     sent = [0]
-    slices = _slices(sinks, batches, sent)
+    slices = _slices(batches, sent)
     if session.loads_local:
-        written = session.load_local(_load_statement(session, ref, sinks), _lines(sinks, slices))
+        lines = _ahead(functools.partial(_lines, sinks), slices)
+        written = session.load_local(_load_statement(session, ref, sinks), lines)
     else:
         written = _insert(session, ref, sinks, slices)
     if written != sent[0]:
@@ -47,14 +53,33 @@ def write_batches(
     return written
 
 
-def _slices(sinks: Sequence[Sink], batches: Iterable[pa.RecordBatch], sent: list[int]) -> Iterator[list[pa.Array]]:
-    """Checked columns as texts, of at most 65,536 rows and about 4 MiB; counts the rows in ``sent``."""
+def _slices(batches: Iterable[pa.RecordBatch], sent: list[int]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Parts of at most 65,536 rows and about 4 MiB, each with the rows before it; counts the rows in ``sent``."""
     for batch in batches:
         rows = min(BATCH_ROWS, max(1, batch.num_rows * SLICE_BYTES // max(batch.nbytes, 1)))
         for start in range(0, batch.num_rows, rows):
             part = batch.slice(start, rows)
-            yield [sink.texts(values, sent[0]) for sink, values in zip(sinks, part.columns, strict=True)]
-            sent[0] += part.num_rows
+            before, sent[0] = sent[0], sent[0] + part.num_rows
+            yield before, part
+
+
+def _texts(sinks: Sequence[Sink], before: int, part: pa.RecordBatch) -> list[pa.Array]:
+    """Checked columns as texts."""
+    return [sink.texts(values, before) for sink, values in zip(sinks, part.columns, strict=True)]
+
+
+def _ahead(
+    encode: Callable[[int, pa.RecordBatch], bytes], slices: Iterable[tuple[int, pa.RecordBatch]]
+) -> Iterator[bytes]:
+    """Encode on one worker thread while the part before is sent; in order."""
+    waiting: deque[Future[bytes]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="ematix-encode") as pool:
+        for before, part in slices:
+            waiting.append(pool.submit(encode, before, part))
+            if len(waiting) > PARTS_AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _load_statement(session: MySQLSession, ref: TableRef, sinks: Sequence[Sink]) -> str:
@@ -77,21 +102,23 @@ def _load_statement(session: MySQLSession, ref: TableRef, sinks: Sequence[Sink])
     )
 
 
-def _lines(sinks: Sequence[Sink], slices: Iterable[list[pa.Array]]) -> Iterator[bytes]:
+def _lines(sinks: Sequence[Sink], before: int, part: pa.RecordBatch) -> bytes:
+    """The rows of one part as LOAD DATA reads them."""
     import pyarrow.compute as pc
 
-    for arrays in slices:
-        fields = [as_field(texts, sink.kind) for sink, texts in zip(sinks, arrays, strict=True)]
-        joined = pc.binary_join_element_wise(*fields, "\t") if len(fields) > 1 else fields[0]
-        yield b"".join(data_of(pc.binary_join_element_wise(joined, "\n", "")))
+    fields = [as_field(texts, sink.kind) for sink, texts in zip(sinks, _texts(sinks, before, part), strict=True)]
+    joined = pc.binary_join_element_wise(*fields, "\t") if len(fields) > 1 else fields[0]
+    return b"".join(data_of(pc.binary_join_element_wise(joined, "\n", "")))
 
 
-def _insert(session: MySQLSession, ref: TableRef, sinks: Sequence[Sink], slices: Iterable[list[pa.Array]]) -> int:
+def _insert(
+    session: MySQLSession, ref: TableRef, sinks: Sequence[Sink], slices: Iterable[tuple[int, pa.RecordBatch]]
+) -> int:
     names = session.dialect.columns([sink.column.name for sink in sinks])
     head = f"INSERT INTO {session.dialect.table(ref)} ({names}) VALUES "
     done = 0
-    for arrays in slices:
-        for values in _value_lists(sinks, arrays):
+    for before, part in slices:
+        for values in _value_lists(sinks, _texts(sinks, before, part)):
             done += session.insert_values(head + values)
     return done
 
