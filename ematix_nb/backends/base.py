@@ -60,6 +60,8 @@ class Capabilities:
     """Several processes may have it open for writing at once."""
     takes_dictionaries: bool = False
     """``write`` takes dictionary-encoded columns, and converts each value of a dictionary once."""
+    event_times: bool = True
+    """Mode scd2 can date versions by a column of the source."""
     transactional_ddl: bool = True
     """Tables and columns are made in the data's own transaction; else each such statement commits what ran before it."""
     pass_through: bool = False

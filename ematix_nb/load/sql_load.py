@@ -92,12 +92,11 @@ class SqlLoad:
         dialect = self.session.dialect
         self._drop_stage()
         columns = [Column(column.name, column.type) for column in self.plan.data]
-        self.session.execute(dialect.create_table(STAGE, columns, temporary=True))
+        self.session.execute(dialect.create_table(STAGE, columns, temporary=True, index=self._joined_by()))
         failpoint("stage_create")
         rows = self._fill_stage(columns)
         failpoint("stage_write")
-        joined_by = self._joined_by()
-        if analyze := dialect.analyze(STAGE, [column for column in columns if column.name in joined_by]):
+        if analyze := dialect.analyze(STAGE, self._joined_by()):
             self.session.execute(analyze)
         self.outcome.add("rows_read", rows)
         failpoint("stage_done")

@@ -272,7 +272,7 @@ class Dialect:
         """SHA-256 of a text expression (UTF-8), as bytes."""
         raise NotImplementedError  # every backend's dialect has its own function
 
-    def analyze(self, ref: TableRef, columns: Sequence[Column]) -> str:
+    def analyze(self, ref: TableRef, names: Sequence[str]) -> str:
         """A statement that tells the planner the size of a fresh staging table and the spread of some columns.
 
         Empty when the system does without.

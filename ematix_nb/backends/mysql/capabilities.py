@@ -11,4 +11,5 @@ CAPABILITIES = Capabilities(
     sequences_survive_rollback=True,
     transactional_ddl=False,
 )
-"""``default_schema`` is the connection's database, so each session has its own."""
+"""Each session has its own: ``default_schema`` is the connection's database, and MySQL, where a statement may name a
+temporary table only once, takes no event times."""

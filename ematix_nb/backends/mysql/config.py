@@ -30,6 +30,7 @@ SESSION_SETTINGS: dict[str, str | int] = {
     "unique_checks": 1,
     "sql_safe_updates": 0,
     "sql_notes": 1,
+    "max_error_count": 1024,
     "div_precision_increment": 4,
 }
 """The same in every session, whatever the server's defaults are."""

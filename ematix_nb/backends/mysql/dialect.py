@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 SYSTEM = "mysql"
 MAX_IDENTIFIER = 64
+LAST_CHARACTER = "\uffff"
+"""Of names; values may hold any character."""
 MAX_VARCHAR = 4096
 """Characters up to which a text with a limit is a VARCHAR: all VARCHARs of a row share 65,535 bytes."""
 MAX_DIGITS = 65
@@ -123,6 +125,9 @@ class MySQLDialect(Dialect):
         if not identifier or NUL in identifier or identifier.endswith(" "):
             message = f"`{identifier!r}` is not a name here: it is empty, ends with a blank or holds a NUL character"
             raise DeclarationError(message)
+        if max(identifier) > LAST_CHARACTER:
+            message = f"`{identifier}` holds a character that MySQL's names cannot hold: {max(identifier)}"
+            raise DeclarationError(message, "use another name (column_map)")
         if len(identifier) > MAX_IDENTIFIER:
             message = f"`{identifier}` has {len(identifier)} characters; MySQL names have at most {MAX_IDENTIFIER}"
             more = counted(len(identifier) - MAX_IDENTIFIER, "character")
@@ -197,7 +202,7 @@ class MySQLDialect(Dialect):
 
     def comparable(self, expression: str, kind: DataType) -> str:
         """Texts by their bytes, whatever the column's own rules are."""
-        if kind.kind in TEXT_KINDS and kind.kind != "uuid":
+        if folds(kind) or kind.kind in ("json", "jsonb"):
             return f"CONVERT({expression} USING utf8mb4) COLLATE {self.collation}"
         return expression
 
@@ -327,11 +332,6 @@ class MySQLDialect(Dialect):
     def unique_index(self, ref: TableRef, name: str, columns: Sequence[str], where: str = "") -> str:
         """Make a unique index; empty when it would be partial: there are none of those."""
         return "" if where else super().unique_index(ref, name, columns)
-
-    def analyze(self, ref: TableRef, columns: Sequence[Column]) -> str:
-        """Index a fresh staging table by the columns that it is joined by."""
-        parts = self._index_parts(columns)
-        return f"ALTER TABLE {self.table(ref)} ADD INDEX ({parts})" if parts else ""
 
     def _index_parts(self, columns: Sequence[Column]) -> str:
         """As many characters of each column as an index holds; no more than some columns, none of JSON."""

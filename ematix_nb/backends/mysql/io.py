@@ -37,6 +37,8 @@ OLDEST_MARIADB, OLDEST_MYSQL = (10, 6), (8, 0, 31)
 CANCEL_TIMEOUT_S = 2
 SEND_BYTES = 1 << 19
 CONFLICT = 1062
+HARMLESS = (1287, 1592, 1681, 3719, 3720, 3778)
+"""Warnings that speak of the statement, not of its rows: a spelling that will go, a log that cannot repeat it."""
 IN_TRANSACTION = 0x0001
 DUPLICATE_IGNORED = ("INSERT IGNORE",)
 _WRITES = ("INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD")
@@ -124,7 +126,9 @@ class MySQLSession:
         numbers = tuple(int(part) for part in re.findall(r"\d+", str(version).removeprefix("5.5.5-"))[:3])
         self._check_version(mariadb=mariadb, numbers=numbers, version=str(version))
         self.dialect = MySQLDialect(mariadb=mariadb, version=numbers)
-        self.capabilities: Capabilities = dataclasses.replace(CAPABILITIES, default_schema=self.database or None)
+        self.capabilities: Capabilities = dataclasses.replace(
+            CAPABILITIES, default_schema=self.database or None, event_times=mariadb
+        )
         self.loads_local = bool(local)
         """Whether the server takes LOAD DATA LOCAL."""
         self.max_packet = int(packet)
@@ -218,12 +222,11 @@ class MySQLSession:
         """Strict mode leaves some changes of values at a warning or a note; none of them is let through."""
         if not self._warned:
             return
-        rows = self._ask("SHOW WARNINGS")
-        if ignored:
-            rows = [row for row in rows if int(row[1]) != CONFLICT]
-            if not rows:
-                return
-        refuse_warnings(rows)
+        warned, rows = self._warned, self._ask("SHOW WARNINGS")
+        fine = (*HARMLESS, CONFLICT) if ignored else HARMLESS
+        bad = [row for row in rows if int(row[1]) not in fine]
+        if bad or warned > len(rows):
+            refuse_warnings(bad)
 
     # -- transactions -----------------------------------------------------------------------------------------
 

@@ -128,7 +128,7 @@ class PacketReader:
 def batches(
     columns: Sequence[Column], blocks: Iterator[Rows], check: Callable[[], None]
 ) -> Iterator[pa.RecordBatch]:
-    """Blocks of packets as record batches, decoded on a worker thread, one block ahead of the consumer."""
+    """Blocks of packets as record batches."""
     import pyarrow as pa
 
     schema = pa.schema([(column.name, to_arrow(column.type)) for column in columns])

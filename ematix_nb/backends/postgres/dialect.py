@@ -14,7 +14,7 @@ from .types import MICROSECOND_DIGITS, SYSTEM
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ematix_nb.declare.spec import Column, TableRef
+    from ematix_nb.declare.spec import TableRef
 
 MAX_VARCHAR = 10_485_760
 SETUP_LOCK_KEY = 0x656D_6174_6978
@@ -146,10 +146,9 @@ class PostgresDialect(Dialect):
         """SHA-256 of the UTF-8 bytes."""
         return f"sha256(convert_to({text}, 'UTF8'))"
 
-    def analyze(self, ref: TableRef, columns: Sequence[Column]) -> str:
+    def analyze(self, ref: TableRef, names: Sequence[str]) -> str:
         """Tell the planner the size of a fresh staging table and the spread of the columns that it is joined by."""
-        names = self.columns([column.name for column in columns])
-        return f"ANALYZE {self.table(ref)}" + (f" ({names})" if names else "")
+        return f"ANALYZE {self.table(ref)}" + (f" ({self.columns(names)})" if names else "")
 
     def truncate(self, ref: TableRef) -> str:
         """Remove all rows at once; rolls back like anything else."""
