@@ -63,7 +63,7 @@ class Capabilities:
     event_times: bool = True
     """Mode scd2 can date versions by a column of the source."""
     transactional_ddl: bool = True
-    """Tables and columns are made in the data's own transaction; else each such statement commits what ran before it."""
+    """Tables and columns are made in the data's own transaction; else such a statement commits what ran before it."""
     pass_through: bool = False
     """Two databases of this system can exchange rows in its own binary form."""
 

@@ -195,11 +195,11 @@ class Dialect:
         return f"DROP TABLE IF EXISTS {self.table(ref)}"
 
     def temporary(self, definition: str) -> str:
-        """A change of a schema as one of a temporary table; empty when that needs none. Where DDL is no transaction's."""
+        """A change of a schema as one of a temporary table, empty when there is none; where DDL commits by itself."""
         return definition
 
     def copy_table(self, ref: TableRef, copy: TableRef, names: Sequence[str]) -> tuple[str, ...]:
-        """Make a temporary table like another one, with the values of some columns. Where DDL is no transaction's."""
+        """Make a temporary table like another one, with the values of some columns; where DDL commits by itself."""
         raise NotImplementedError  # only systems without transactional DDL are asked
 
     def delete_from(self, ref: TableRef, alias: str) -> str:
@@ -207,7 +207,7 @@ class Dialect:
         return f"DELETE FROM {self.table(ref)} AS {alias}"
 
     def delete_places(self, ref: TableRef, places: str) -> tuple[str, ...]:
-        """Delete the rows of a staging table whose place (`row_order`) a query names; the last statement counts them."""
+        """Delete the rows of a staging table whose place (`row_order`) a query gives; the last statement counts."""
         return (f"DELETE FROM {self.table(ref)} WHERE {self.row_order} IN ({places})",)
 
     def insert_missing(self, insert: str, keys: Sequence[str]) -> str:

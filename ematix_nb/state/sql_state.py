@@ -397,7 +397,9 @@ class SqlState:
     def _text(self, name: str) -> str:
         kind = _column("run_history", name).type
         quoted = self._dialect.quote(name)
-        return quoted if kind.kind in ("bigint", "text") else self._dialect.as_text(quoted, self._dialect.store(kind).type)
+        return (
+            quoted if kind.kind in ("bigint", "text") else self._dialect.as_text(quoted, self._dialect.store(kind).type)
+        )
 
 
 def _column(table: str, name: str) -> Column:

@@ -260,9 +260,7 @@ class MySQL(SqlSystem):
 
     def rows(self, table: str, names: Sequence[str]) -> list[tuple[Any, ...]]:
         """Some columns of all rows; times of day are no durations."""
-        return sorted(
-            (tuple(_time_of_day(value) for value in row) for row in super().rows(table, names)), key=repr
-        )
+        return sorted((tuple(_time_of_day(value) for value in row) for row in super().rows(table, names)), key=repr)
 
     def leftovers(self) -> list[str]:
         """Staging tables, and transactions that are open."""
@@ -286,7 +284,9 @@ class MySQL(SqlSystem):
             "SELECT table_name, index_name, column_name FROM information_schema.statistics"
             " WHERE table_schema = DATABASE() ORDER BY table_name, index_name, seq_in_index"
         )
-        schemas = self.execute("SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE 'new_place%'")
+        schemas = self.execute(
+            "SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE 'new_place%'"
+        )
         rows = {
             table: sorted(map(repr, self.execute(f"SELECT * FROM {self.quote(table)}")))
             for table in {row[0] for row in columns}
@@ -295,7 +295,7 @@ class MySQL(SqlSystem):
 
 
 def _time_of_day(value: Any) -> Any:
-    return (dt.datetime.min + value).time() if isinstance(value, dt.timedelta) else value
+    return (dt.datetime(1, 1, 1, tzinfo=dt.UTC) + value).time() if isinstance(value, dt.timedelta) else value
 
 
 class DuckDB(SqlSystem):
@@ -526,7 +526,9 @@ def file_hashes(folder: Path) -> dict[str, str]:
     }
 
 
-SYSTEMS: dict[str, type[System]] = {system.name: system for system in (Postgres, MySQL, DuckDB, SQLite, Parquet, Csv, Jsonl)}
+SYSTEMS: dict[str, type[System]] = {
+    system.name: system for system in (Postgres, MySQL, DuckDB, SQLite, Parquet, Csv, Jsonl)
+}
 SERVERS = {"postgres": ("pg_url", "pg_url2"), "mysql": ("mysql_url", "mysql_url2")}
 """The fixtures that give a system that is a server two databases."""
 SQL_SYSTEMS = tuple(name for name, system in SYSTEMS.items() if system.is_sql)

@@ -243,8 +243,9 @@ class World:
             return [(row["run_id"], row["status"]) for row in self._entry().get("runs", [])]
         if not self.has_table("run_history" if self.kind not in PREFIXED else "ematix_flow_run_history"):
             return []
+        text = "CHAR(40)" if self.kind == "mysql" else "VARCHAR(40)"
         found = self.execute(
-            f"SELECT CAST(run_id AS {'CHAR' if self.kind == 'mysql' else 'VARCHAR'}(40)), status FROM {self._state('run_history')}"
+            f"SELECT CAST(run_id AS {text}), status FROM {self._state('run_history')}"
             f" WHERE pipeline_name = '{self.name}' AND mode <> 'transform' ORDER BY started_at"
         )
         return [(row[0], row[1]) for row in found]
@@ -296,8 +297,7 @@ class World:
         deadline = time.monotonic() + PATIENCE_S
         while True:
             rows = self.execute(
-                "SELECT id, command FROM information_schema.processlist"
-                " WHERE db = DATABASE() AND id <> CONNECTION_ID()"
+                "SELECT id, command FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
             )
             if not rows or time.monotonic() > deadline:
                 return [f"session {number} {command}" for number, command in rows]

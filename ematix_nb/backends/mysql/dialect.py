@@ -221,7 +221,7 @@ class MySQLDialect(Dialect):
 
     # -- types ------------------------------------------------------------------------------------------------
 
-    def store(self, kind: DataType) -> Stored:
+    def store(self, kind: DataType) -> Stored:  # noqa: PLR0911  one branch a family of types
         """How the server stores values of a type, with the verdict."""
         if kind.native and kind.system == self.name:
             return Stored(kind)
@@ -401,6 +401,7 @@ class MySQLDialect(Dialect):
 
     def moment(self, expression: str, kind: DataType) -> str:
         """A date or time as a ``timestamptz`` is stored; without a zone it is UTC."""
+        del kind
         return self.cast(expression, TIMESTAMPTZ)
 
     def moment_text(self, value: dt.datetime) -> str:

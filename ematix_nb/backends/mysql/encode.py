@@ -147,6 +147,8 @@ class Sink:
         kind = self.kind.kind
         if kind == "boolean":
             return values.cast(pa.int8()).cast(pa.string())
+        if self.kind.native == "year":
+            return pc.utf8_lpad(values.cast(pa.string()), 4, "0")  # as texts, 0 is the year 2000 and 0000 is 0
         if kind == "bytes":
             return to_hex(values)
         if kind == "timestamptz":

@@ -125,9 +125,7 @@ class PacketReader:
                 self._fill()
 
 
-def batches(
-    columns: Sequence[Column], blocks: Iterator[Rows], check: Callable[[], None]
-) -> Iterator[pa.RecordBatch]:
+def batches(columns: Sequence[Column], blocks: Iterator[Rows], check: Callable[[], None]) -> Iterator[pa.RecordBatch]:
     """Blocks of packets as record batches."""
     import pyarrow as pa
 

@@ -85,7 +85,7 @@ def declared_type(column: Declared, collation: str = "", *, as_source: bool = Fa
     return _spelled(found, f"{column.declaration} CHARACTER SET {charset} COLLATE {column.collation}")
 
 
-def _plain(column: Declared, name: str, arguments: str, *, unsigned: bool, as_source: bool) -> DataType:
+def _plain(column: Declared, name: str, arguments: str, *, unsigned: bool, as_source: bool) -> DataType:  # noqa: PLR0911  one branch a family of types
     if column.comment in MARKED and _is_marked(name, arguments, column.comment):
         return DataType(column.comment)
     if name == "tinyint" and arguments == "1" and not unsigned:
@@ -122,7 +122,7 @@ def _time_type(name: str, digits: int, declaration: str, *, as_source: bool) -> 
     return DataType(kind, precision=precision)
 
 
-def _text_type(column: Declared, name: str, arguments: str) -> DataType:
+def _text_type(column: Declared, name: str, arguments: str) -> DataType:  # noqa: PLR0911  one branch a family of types
     length = int(arguments) if arguments.isdigit() else None
     if column.json or (name in _TEXTS and column.comment == "json"):
         return DataType("json")

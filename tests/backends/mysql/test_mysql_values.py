@@ -1,4 +1,4 @@
-"""Types and values: read exactly or refused by column and row, written exactly or refused before the server changes them."""
+"""Types and values: read exactly or refused by column and row, written exactly or refused before they are changed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,12 @@ def write(session: MySQLSession, kind: DataType, values: list[Any]) -> int:
         ("date", "'0001-01-01'", dt.date(1, 1, 1), "date"),
         ("time(3)", "'23:59:59.999'", dt.time(23, 59, 59, 999000), "time(3)"),
         ("datetime", "'9999-12-31 23:59:59'", dt.datetime(9999, 12, 31, 23, 59, 59), "timestamp(0)"),  # noqa: DTZ001
-        ("timestamp(6) null", "'2038-01-19 03:14:07.9'", dt.datetime(2038, 1, 19, 3, 14, 7, 900000, dt.UTC), "timestamptz"),
+        (
+            "timestamp(6) null",
+            "'2038-01-19 03:14:07.9'",
+            dt.datetime(2038, 1, 19, 3, 14, 7, 900000, dt.UTC),
+            "timestamptz",
+        ),
         ("enum('a','b''c')", "'b''c'", "b'c", "enum('a','b''c')"),
         ("set('x','y')", "'y,x'", "x,y", "set('x','y')"),
         ("char(5)", "'ab'", "ab", "char(5)"),
@@ -114,7 +119,9 @@ def test_types_are_followed_to_the_table_they_come_from(session: MySQLSession) -
     full = {"id": "uuid", "at": "timestamptz", "ok": "boolean", "j": "json"}
     assert kinds(session, "SELECT * FROM t") == full
     assert kinds(session, "SELECT * FROM (SELECT * FROM t WHERE ok) AS q") == full
-    nested = "WITH a AS (SELECT * FROM t), b AS (SELECT id, at AS moment FROM a) SELECT x.moment FROM (SELECT * FROM b) AS x"
+    nested = (
+        "WITH a AS (SELECT * FROM t), b AS (SELECT id, at AS moment FROM a) SELECT x.moment FROM (SELECT * FROM b) AS x"
+    )
     assert kinds(session, nested) == {"moment": "timestamptz"}
     ranked = "SELECT at FROM (SELECT t.*, row_number() OVER (PARTITION BY id ORDER BY at) AS r FROM t) AS q WHERE r = 1"
     assert kinds(session, ranked) == {"at": "timestamptz"}
@@ -148,7 +155,12 @@ def test_types_are_followed_to_the_table_they_come_from(session: MySQLSession) -
 )
 @pytest.mark.parametrize("local", [True, False])
 def test_values_that_the_column_would_change_are_refused(
-    session: MySQLSession, declared: str, kind: DataType, value: Any, message: str, local: bool  # noqa: FBT001
+    session: MySQLSession,
+    declared: str,
+    kind: DataType,
+    value: Any,
+    message: str,
+    local: bool,  # noqa: FBT001
 ) -> None:
     session.loads_local = local
     session.execute(f"CREATE TABLE t (v {declared}) DEFAULT CHARACTER SET utf8mb4")
