@@ -112,7 +112,7 @@ def mysql_server() -> Iterator[str]:
     with contextlib.ExitStack() as stack:
         try:
             server = stack.enter_context(mariadb.server())
-        except mariadb.ServerUnavailableError as error:
+        except postgres.ServerUnavailableError as error:
             missing(str(error))
         yield server.url
 
