@@ -13,9 +13,12 @@ from ematix_nb.declare import tables as _tables
 from ematix_nb.declare import transforms as _transforms
 from ematix_nb.declare.fingerprint import fingerprint
 from ematix_nb.errors import DeclarationError
+from ematix_nb.interop.frames import Frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import pyarrow as pa
 
     from ematix_nb.declare.spec import PipelineSpec
     from ematix_nb.verbs.results import PreviewResult, RunResult, TableResult
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 FunctionT = TypeVar("FunctionT", bound="Callable[..., Any]")
 
 
-class Pipeline:
+class Pipeline(Frames):
     """A declared pipeline, ready to be looked at and run.
 
     What ``@ematix.pipeline`` leaves in place of the function; the function itself is ``.function``.
@@ -78,6 +81,15 @@ class Pipeline:
         from ematix_nb.verbs.run import run
 
         return run(self._spec, dry=True, **_split(overrides)).raise_for_status()
+
+    def to_arrow(self, *, limit: int | None = None) -> pa.Table:
+        """The rows that the query gives, under the target's names and cleaned as a run would; nothing is written.
+
+        ``to_polars()``, ``to_pandas()`` and ``to_pyspark()`` give the same as frames.
+        """
+        from ematix_nb.verbs.read import read
+
+        return read(self._spec, limit=limit)
 
     def preview(self, limit: int = 50) -> PreviewResult:
         """The plan, a sample and the rows that would change."""

@@ -150,6 +150,16 @@ def _plan(
     )
 
 
+def plan_reading(spec: PipelineSpec, target: TargetSpec, source: OpenSource) -> tuple[str, tuple[Column, ...]]:
+    """The query that a full load into a target would read, and its columns; the target is not looked at.
+
+    Raises:
+        UsageError: When the declaration does not fit the query.
+    """
+    reading = _reading(spec, target, source, None)
+    return reading.sql, reading.columns
+
+
 def _check_mode(mode: str, side: TargetSide) -> None:
     if mode not in side.capabilities.modes:
         can = ", ".join(sorted(side.capabilities.modes))

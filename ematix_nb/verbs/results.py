@@ -10,7 +10,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ematix_nb.errors import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL
+from ematix_nb.errors import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL, UsageError
+from ematix_nb.interop.frames import Frames
 from ematix_nb.words import counted
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from ematix_nb.declare.spec import PipelineSpec
     from ematix_nb.load.plan import LoadPlan
     from ematix_nb.load.run import TargetOutcome
     from ematix_nb.state.model import RunRecord
@@ -78,7 +80,7 @@ class Result:
 
 
 @dataclass(frozen=True, repr=False)
-class RunResult(Result):
+class RunResult(Result, Frames):
     """How a run (or a dry run) of one pipeline ended."""
 
     kind: ClassVar[str] = "run"
@@ -89,6 +91,8 @@ class RunResult(Result):
     dry: bool = False
     transforms: tuple[dict[str, Any], ...] = ()
     """Post-transforms: name, status, error, metrics."""
+    spec: PipelineSpec | None = dataclasses.field(default=None, compare=False)
+    """The declaration that ran."""
 
     @property
     def status(self) -> str:
@@ -122,6 +126,19 @@ class RunResult(Result):
             for name, rows in outcome.counts.items():
                 total[name] = total.get(name, 0) + rows
         return total
+
+    def to_arrow(self) -> pa.Table:
+        """The rows that the (first) target holds now, read anew: not only those of this run.
+
+        Raises:
+            UsageError: When the result does not say where the target is.
+        """
+        from ematix_nb.verbs.read import read_target
+
+        if self.spec is None:
+            message = f"this result of `{self.pipeline}` does not say where its target is"
+            raise UsageError(message, "read the target with `read_df`")
+        return read_target(self.spec)
 
     @property
     def rows_inserted(self) -> int:
@@ -200,7 +217,7 @@ class TargetPreview:
 
 
 @dataclass(frozen=True, repr=False)
-class PreviewResult(Result):
+class PreviewResult(Result, Frames):
     """The plan, a sample of the source and the rows that would change; nothing was written."""
 
     kind: ClassVar[str] = "preview"
@@ -219,6 +236,10 @@ class PreviewResult(Result):
     targets: tuple[TargetPreview, ...] = ()
     pages: Any = None
     """``page(offset, rows) -> pa.Table`` over the whole source, for live views; None when not offered."""
+
+    def to_arrow(self) -> pa.Table:
+        """The sampled rows."""
+        return self.sample
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; cells as text where JSON has no type."""
