@@ -19,7 +19,7 @@ _CUT_NOTE = "the rest is not shown here"
 
 STYLE = """<style>
 .ematix-flow{font:13px/1.5 var(--jp-ui-font-family,system-ui,sans-serif);color:var(--jp-ui-font-color1,inherit);\
---ef-page:var(--jp-layout-color1,var(--vscode-editor-background,Canvas));\
+--ef-page:var(--jp-layout-color1,var(--vscode-editor-background,transparent));\
 --ef-line:color-mix(in srgb,currentColor 16%,transparent);--ef-head:color-mix(in srgb,currentColor 5%,var(--ef-page));\
 --ef-dim:color-mix(in srgb,currentColor 75%,transparent)}
 .ematix-flow.ematix-flow table{border-collapse:collapse;border:0;margin:4px 0;display:block;overflow-x:auto;\

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.widgets.odd_rows import IMAGE, NAME, RIGHT_TO_LEFT, ROWS, SCRIPT, write_odd
+from tests.widgets.previews import preview
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +85,7 @@ def watch() -> Watch:
 
 
 @pytest.fixture(scope="module")
-def page(lab: Lab, browser: BrowserContext, watch: Watch) -> Page:
+def page(browser: BrowserContext, lab: Lab, watch: Watch) -> Page:
     """The notebook after all its cells ran."""
     write_odd(lab.folder)
     page = browser.pages[0]
@@ -251,6 +252,24 @@ def test_every_text_is_readable(page: Page, view: Locator, theme: str) -> None:
             assert [(text, ratio) for text, ratio in found if ratio < 4.5] == []
     finally:
         in_theme(page, "Light")
+
+
+BARE_PAGES = {
+    "light": "body{background:#fff;color:#222}",
+    "dark": "body{background:#1e1e1e;color:#ccc}",
+    "an editor's": "html{--vscode-editor-background:#1e1e1e}body{background:#1e1e1e;color:#ccc}",
+}
+
+
+@pytest.mark.parametrize("style", BARE_PAGES.values(), ids=BARE_PAGES)
+def test_every_text_is_readable_on_a_page_that_knows_nothing_of_us(browser: BrowserContext, style: str) -> None:
+    page = browser.new_page()
+    page.set_content(f"<style>{style}</style>{preview(rows=60, complete=False).to_html()}")
+    page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+    found = page.locator("body").evaluate(CONTRASTS)
+    page.close()
+    assert len(found) > 100
+    assert [(text, ratio) for text, ratio in found if ratio < 4.5] == []
 
 
 def test_the_keyboard_reaches_every_control(page: Page, view: Locator) -> None:
