@@ -83,11 +83,11 @@ def test_a_preview_is_an_object(notebook: Any) -> None:
     assert "preview of orders: src -> tgt:orders (nothing was written)" in bundle["text/plain"]
 
 
-def test_a_run_gives_its_result_and_a_line_a_phase(notebook: Any) -> None:
+def test_a_run_gives_its_result(notebook: Any) -> None:
     result, shown = notebook.run("r = %flow run orders\nr")
     assert isinstance(result.result, RunResult)
     assert result.result.rows_inserted == 5
-    assert "orders: read\norders: apply\n" in shown
+    assert "orders -> tgt:orders: success" in shown
     assert rows_of("tgt.duckdb", "SELECT count(*), max(name) FROM orders") == [(5, "name 4")]
 
 
