@@ -30,6 +30,7 @@ __all__ = [
     "BATCH_ROWS",
     "Backend",
     "Capabilities",
+    "Estimating",
     "FileScan",
     "FileSession",
     "Manifest",
@@ -152,11 +153,19 @@ class SqlSession(Protocol):
         ...
 
 
+class Estimating(Protocol):
+    """Sessions that can tell about how many rows a query has, without running it. Optional; asked for progress only."""
+
+    def estimate(self, query: str) -> int | None:
+        """Rows, about; None when nothing is known."""
+        ...
+
+
 class PassThrough(Protocol):
     """Sessions whose system can hand rows to its own kind without Arrow (``Capabilities.pass_through``)."""
 
-    def copy_out(self, query: str) -> Iterator[bytes]:
-        """The rows of a SELECT in the system's own binary form."""
+    def copy_out(self, query: str) -> Iterator[tuple[bytes, int]]:
+        """The rows of a SELECT in the system's own binary form: chunks with their number of rows."""
         ...
 
     def copy_into(self, ref: TableRef, columns: Sequence[Column], chunks: Iterable[bytes]) -> int:

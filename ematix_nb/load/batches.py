@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ematix_nb.declare.arrow_values import constant, moment, text
 from ematix_nb.declare.data_types import TIMESTAMPTZ, UUID, Stored
 from ematix_nb.declare.spec import BATCH_ID, LOADED_AT
-from ematix_nb.events import BatchRead
+from ematix_nb.events import SILENT, BatchRead
 from ematix_nb.load import window as windows
 from ematix_nb.load.conversions import caster
 from ematix_nb.load.failpoints import failpoint
@@ -55,6 +55,7 @@ class SourceBatches:
         self._kinds = {column.name: column.type for column in plan.source_columns}
         self.rows = 0
         self.bytes = 0
+        self._expected: int | None = None
         self.stripped = 0
         """Texts that lost a NUL character."""
         self.watermark = ""
@@ -74,6 +75,7 @@ class SourceBatches:
 
         types = {column.name: column.type for column in self._plan.data}
         casts = [caster(name, self._kinds[name], types[name]) for name in names]
+        self._expect(self._plan.source_sql)
         for batch in self._source.session.read(self._plan.source_sql, self._plan.source_columns):
             self._context.token.check()
             failpoint("fetch")
@@ -97,10 +99,11 @@ class SourceBatches:
 
     def chunks(self, query: str) -> Iterator[bytes]:
         """The rows of a query in the system's own form (copy-through)."""
-        for chunk in self._source.session.copy_out(query):
+        self._expect(query)
+        for chunk, rows in self._source.session.copy_out(query):
             self._context.token.check()
             failpoint("fetch")
-            self._count(0, len(chunk))
+            self._count(rows, len(chunk))
             yield chunk
 
     def _meta(self, rows: int) -> list[tuple[str, pa.Array]]:
@@ -125,11 +128,23 @@ class SourceBatches:
             kind = self._kinds[window.column]
             self.watermark = windows.newer(self.watermark, windows.text(plain_value(top)), kind)
 
+    def _expect(self, query: str) -> None:
+        """Ask for the number of rows when somebody looks on and the source can tell it without reading them."""
+        estimate = getattr(self._source.session, "estimate", None)
+        if estimate is not None and self._context.listener is not SILENT:
+            self._expected = estimate(query)
+
     def _count(self, rows: int, size: int) -> None:
         self.rows += rows
         self.bytes += size
         self._context.listener.on_event(
-            BatchRead(run_id=self._context.run_id, pipeline=self._plan.pipeline, rows=self.rows, bytes=self.bytes)
+            BatchRead(
+                run_id=self._context.run_id,
+                pipeline=self._plan.pipeline,
+                rows=self.rows,
+                bytes=self.bytes,
+                expected=self._expected,
+            )
         )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.base import BATCH_ROWS
 from ematix_nb.declare.spec import Column
-from ematix_nb.errors import CancelledError, RunError, UsageError
+from ematix_nb.errors import CANCELLED, CancelledError, RunError, UsageError
 
 from .capabilities import CAPABILITIES
 from .catalogue import Catalogue
@@ -19,7 +19,7 @@ from .config import APPLICATION_NAME, CONNECT_TIMEOUT_S, SESSION_SETTINGS, secur
 from .copy_out import CopyOut
 from .dialect import PostgresDialect
 from .errors import connect_error, missing_driver, translate
-from .passthrough import CHUNK_BYTES, read_ahead
+from .passthrough import CHUNK_BYTES, read_ahead, without_trailer
 from .reader import BLOCK_BYTES, check_columns, parse_blocks, plan_read
 from .types import data_type
 from .writer import write_batches
@@ -160,7 +160,7 @@ class PostgresSession:
             raise UsageError(message, "commit or roll back first")
         self._interrupted = False
         with self._translated("BEGIN"):
-            mode = b"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY" if read_only else b"BEGIN READ WRITE"
+            mode = b"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY" if read_only else b"BEGIN"
             self._connection.execute(mode)
 
     def commit(self) -> None:
@@ -225,14 +225,20 @@ class PostgresSession:
 
         return self._streaming(batches())
 
-    def copy_out(self, query: str) -> Iterator[bytes]:
+    def estimate(self, query: str) -> int | None:
+        """The rows that the planner expects."""
+        with self._translated(query, len("EXPLAIN (FORMAT JSON)\n")):
+            plan = self._ask(f"EXPLAIN (FORMAT JSON)\n{query}", [])[0][0]
+        return int(plan[0]["Plan"]["Plan Rows"])
+
+    def copy_out(self, query: str) -> Iterator[tuple[bytes, int]]:
         """The rows of a SELECT as COPY BINARY, in chunks of about 256 KiB, read ahead by a thread."""
         statement = f"COPY (\n{query}\n) TO STDOUT (FORMAT binary)"
 
-        def chunks() -> Generator[bytes, None, None]:
+        def chunks() -> Generator[tuple[bytes, int], None, None]:
             with self._translated(query, len("COPY (\n")), self._copying_out(statement) as copy:
                 chunks = copy.blocks(CHUNK_BYTES, sys.maxsize, self._check_interrupt)
-                yield from read_ahead((chunk for chunk, _ in chunks), self._cancel)
+                yield from read_ahead(without_trailer(chunks), self._cancel)
 
         return self._streaming(chunks())
 
@@ -350,8 +356,7 @@ class PostgresSession:
 
     def _check_interrupt(self) -> None:
         if self._interrupted:
-            message = "the statement was stopped, as asked"
-            raise CancelledError(message, "nothing of this transaction was kept")
+            raise CancelledError(CANCELLED)
 
     @contextlib.contextmanager
     def _translated(self, query: str, offset: int = 0) -> Iterator[None]:

@@ -16,7 +16,22 @@ POLL_S = 0.05
 _END = object()
 
 
-def read_ahead(chunks: Iterator[bytes], cancel: Callable[[], None]) -> Iterator[bytes]:
+Chunk = tuple[bytes, int]
+"""Bytes, and the number of rows in them."""
+
+
+def without_trailer(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    """The chunks with their true number of rows: the last message of COPY BINARY is the end mark, not a row."""
+    held: Chunk | None = None
+    for chunk in chunks:
+        if held is not None:
+            yield held
+        held = chunk
+    if held is not None:
+        yield held[0], held[1] - 1
+
+
+def read_ahead(chunks: Iterator[Chunk], cancel: Callable[[], None]) -> Iterator[Chunk]:
     """Let a thread read up to four chunks ahead, so that the two connections work at the same time.
 
     The thread has ended when the iterator ends, fails or is closed.

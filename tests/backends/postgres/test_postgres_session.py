@@ -204,7 +204,7 @@ RUNNING: dict[str, Callable[[PostgresSession], object]] = {
     "execute": lambda s: s.execute("SELECT pg_sleep(60)"),
     "fetch": lambda s: s.fetch("SELECT pg_sleep(60)"),
     "read": lambda s: list(s.read(ENDLESS, [Column("g", INTEGER)])),
-    "copy_out": lambda s: sum(len(chunk) for chunk in s.copy_out(ENDLESS)),
+    "copy_out": lambda s: sum(rows for _, rows in s.copy_out(ENDLESS)),
 }
 
 
@@ -216,12 +216,12 @@ def test_interrupt(session: PostgresSession, other: PostgresSession, name: str, 
     watcher = _when_running(session, other)
     started = time.monotonic()
     watcher.start()
-    with pytest.raises(CancelledError, match="stopped, as asked"):
+    with pytest.raises(CancelledError, match="cancelled; nothing was written"):
         RUNNING[name](session)
     assert time.monotonic() - started < LIMIT_S
     watcher.join()
     if inside:
-        with pytest.raises(CancelledError, match="stopped, as asked"):
+        with pytest.raises(CancelledError, match="cancelled; nothing was written"):
             session.fetch("SELECT 1")
         session.rollback()
     assert session.fetch("SELECT 1") == [(1,)]
@@ -241,7 +241,7 @@ def test_interrupted_writes_leave_nothing(session: PostgresSession) -> None:
             yield pa.record_batch([pa.array([1, 2, 3], pa.int64())], names=["v"])
             session.interrupt()
 
-    with pytest.raises(CancelledError, match="stopped, as asked"):
+    with pytest.raises(CancelledError, match="cancelled; nothing was written"):
         session.write(TableRef(None, "t"), [Column("v", BIGINT)], batches())
     session.rollback()
     assert session.fetch("SELECT count(*) FROM t") == [(0,)]
@@ -267,10 +267,11 @@ def test_pass_through(session: PostgresSession, pg_url2: str) -> None:
     columns = (Column("a", INTEGER), Column("b", TEXT))
     target.execute("CREATE TABLE t (a integer, b text)")
     query = "SELECT g AS a, 'x' || g AS b FROM generate_series(1, 50000) AS g"
-    assert target.copy_into(TableRef(None, "t"), columns, session.copy_out(query)) == 50_000
+    assert target.copy_into(TableRef(None, "t"), columns, (chunk for chunk, _ in session.copy_out(query))) == 50_000
+    assert sum(rows for _, rows in session.copy_out(query)) == 50_000
     assert target.fetch("SELECT count(*), sum(a), max(b) FROM t") == [(50_000, 1_250_025_000, "x9999")]
     with pytest.raises(SqlError, match="does not exist") as caught:
-        target.copy_into(TableRef(None, "t"), columns, session.copy_out("SELECT 1 AS a,\nb"))
+        target.copy_into(TableRef(None, "t"), columns, (chunk for chunk, _ in session.copy_out("SELECT 1 AS a,\nb")))
     assert caught.value.where == "line 2, column 1"
     assert target.fetch("SELECT count(*) FROM t") == [(50_000,)]
     target.close()
