@@ -87,7 +87,7 @@ def _connect(settings: Settings) -> psycopg.Connection[Any]:
         connection = psycopg.connect(
             "", autocommit=True, cursor_factory=psycopg.RawCursor, prepare_threshold=None, **options
         )
-        pinned = dict(SESSION_SETTINGS) | ({"default_transaction_read_only": "on"} if settings.read_only else {})
+        pinned = dict(SESSION_SETTINGS) | {"default_transaction_read_only": "on" if settings.read_only else "off"}
         calls = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in pinned.items())
         connection.execute(f"SELECT {calls}".encode())
     except psycopg.Error as exc:

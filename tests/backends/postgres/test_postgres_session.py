@@ -19,6 +19,7 @@ from ematix_nb.errors import (
     CancelledError,
     ConnectError,
     DataError,
+    FlowError,
     RunError,
     SqlError,
     TransientError,
@@ -349,3 +350,22 @@ def test_locks(session: PostgresSession, other: PostgresSession) -> None:
     assert session.fetch(session.dialect.try_liveness_lock(7)) == [(1,)]
     assert other.fetch(other.dialect.try_liveness_lock(7)) == [(0,)]
     assert session.fetch(f"SELECT {session.dialect.now_seconds} > 1.7e9") == [(True,)]
+
+
+def test_a_reading_session_cannot_write_and_a_writing_one_can_whatever_the_database_says(pg_url: str) -> None:
+    with psycopg.connect(pg_url, autocommit=True) as admin:
+        admin.execute("CREATE TABLE t (a integer)")
+        name = pg_url.rpartition("/")[2]
+        admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on".encode())
+    writer = BACKEND.open(PostgresConnection(name="w", url=pg_url))
+    reader = BACKEND.open(PostgresConnection(name="r", url=pg_url), read_only=True)
+    try:
+        writer.begin()
+        assert writer.execute("INSERT INTO t VALUES (1)") == 1
+        writer.commit()
+        reader.begin()
+        with pytest.raises(FlowError, match="read-only transaction"):
+            reader.execute("INSERT INTO t VALUES (2)")
+    finally:
+        reader.close()
+        writer.close()
