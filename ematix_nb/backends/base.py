@@ -18,6 +18,7 @@ from ematix_nb.declare.data_types import DataType, Stored, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     import pyarrow as pa
 
@@ -35,6 +36,7 @@ __all__ = [
     "FileSession",
     "Manifest",
     "PassThrough",
+    "SnapshotSharing",
     "SqlSession",
     "Stored",
     "TableInfo",
@@ -61,6 +63,8 @@ class Capabilities:
     """Several processes may have it open for writing at once."""
     takes_dictionaries: bool = False
     """``write`` takes dictionary-encoded columns, and converts each value of a dictionary once."""
+    shares_snapshots: bool = False
+    """Several sessions can read what the database held at one moment (`SnapshotSharing`)."""
     pass_through: bool = False
     """Two databases of this system can exchange rows in its own binary form."""
 
@@ -158,6 +162,14 @@ class Estimating(Protocol):
 
     def estimate(self, query: str) -> int | None:
         """Rows, about; None when nothing is known."""
+        ...
+
+
+class SnapshotSharing(Protocol):
+    """Sessions whose system lets others see the same moment (``Capabilities.shares_snapshots``)."""
+
+    def shared_snapshot(self, count: int) -> AbstractContextManager[tuple[SqlSession, list[SqlSession]]]:
+        """A session to measure with and ``count`` further ones, all reading one snapshot; closed at the end."""
         ...
 
 

@@ -11,6 +11,7 @@ from ematix_nb.events import SILENT, BatchRead
 from ematix_nb.load import window as windows
 from ematix_nb.load.conversions import caster
 from ematix_nb.load.failpoints import failpoint
+from ematix_nb.load.partitions import read_in_partitions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,7 +77,7 @@ class SourceBatches:
         types = {column.name: column.type for column in self._plan.data}
         casts = [caster(name, self._kinds[name], types[name]) for name in names]
         self._expect(self._plan.source_sql)
-        for batch in self._source.session.read(self._plan.source_sql, self._plan.source_columns):
+        for batch in self._read():
             self._context.token.check()
             failpoint("fetch")
             self._watch(batch)
@@ -87,6 +88,13 @@ class SourceBatches:
             self._count(batch.num_rows, batch.nbytes)
             everything = [*zip(names, arrays, strict=True), *extra]
             yield pa.RecordBatch.from_arrays([array for _, array in everything], names=[name for name, _ in everything])
+
+    def _read(self) -> Iterator[pa.RecordBatch]:
+        """The rows as the source gives them, by one session or several."""
+        session, plan = self._source.session, self._plan
+        if plan.partitions == 1:
+            return session.read(plan.source_sql, plan.source_columns)  # type: ignore[no-any-return]
+        return read_in_partitions(session, plan, self._context.token)
 
     def _without_nul(self, array: pa.Array) -> pa.Array:
         import pyarrow.compute as pc

@@ -231,6 +231,23 @@ class PostgresSession:
             plan = self._ask(f"EXPLAIN (FORMAT JSON)\n{query}", [])[0][0]
         return int(plan[0]["Plan"]["Plan Rows"])
 
+    @contextlib.contextmanager
+    def shared_snapshot(self, count: int) -> Iterator[tuple[PostgresSession, list[PostgresSession]]]:
+        """A session of its own to measure with, and ``count`` that read what it sees; all are closed at the end."""
+        with contextlib.ExitStack() as stack:
+            first = open_session(self._settings)
+            stack.callback(first.close)
+            first.begin(read_only=True)
+            snapshot = first.fetch("SELECT pg_export_snapshot()")[0][0]
+            others = []
+            for _ in range(count):
+                other = open_session(self._settings)
+                stack.callback(other.close)
+                other.begin(read_only=True)
+                other.execute(f"SET TRANSACTION SNAPSHOT {self.dialect.literal(snapshot)}")
+                others.append(other)
+            yield first, others
+
     def copy_out(self, query: str) -> Iterator[tuple[bytes, int]]:
         """The rows of a SELECT as COPY BINARY, in chunks of about 256 KiB, read ahead by a thread."""
         statement = f"COPY (\n{query}\n) TO STDOUT (FORMAT binary)"
