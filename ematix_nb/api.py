@@ -13,18 +13,22 @@ from ematix_nb.declare import tables as _tables
 from ematix_nb.declare import transforms as _transforms
 from ematix_nb.declare.fingerprint import fingerprint
 from ematix_nb.errors import DeclarationError
+from ematix_nb.interop.frames import Frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pyarrow as pa
+
     from ematix_nb.declare.spec import PipelineSpec
+    from ematix_nb.verbs.replicate import ReplicateResult
     from ematix_nb.verbs.results import PreviewResult, RunResult, TableResult
 
 
 FunctionT = TypeVar("FunctionT", bound="Callable[..., Any]")
 
 
-class Pipeline:
+class Pipeline(Frames):
     """A declared pipeline, ready to be looked at and run.
 
     What ``@ematix.pipeline`` leaves in place of the function; the function itself is ``.function``.
@@ -78,6 +82,15 @@ class Pipeline:
         from ematix_nb.verbs.run import run
 
         return run(self._spec, dry=True, **_split(overrides)).raise_for_status()
+
+    def to_arrow(self, *, limit: int | None = None) -> pa.Table:
+        """The rows that the query gives, under the target's names and cleaned as a run would; nothing is written.
+
+        ``to_polars()``, ``to_pandas()`` and ``to_pyspark()`` give the same as frames.
+        """
+        from ematix_nb.verbs.read import read
+
+        return read(self._spec, limit=limit)
 
     def preview(self, limit: int = 50) -> PreviewResult:
         """The plan, a sample and the rows that would change."""
@@ -147,6 +160,17 @@ class Ematix:
             return declared(spec, function)
 
         return declare
+
+    @staticmethod
+    def replicate(source: str, *, to: str, **options: Any) -> ReplicateResult:
+        """Copy many tables at once, now; see `ematix_nb.verbs.replicate.replicate` for the options.
+
+        Raises:
+            UsageError: When nothing fits the pattern, or the template gives two tables one name.
+        """
+        from ematix_nb.verbs.replicate import replicate
+
+        return replicate(source, to=to, **options)
 
     @overload
     @staticmethod

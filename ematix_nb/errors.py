@@ -34,6 +34,9 @@ EXIT_PARTIAL = 3
 EXIT_LOCKED = 4
 EXIT_WARNINGS = 5
 
+CANCELLED = "cancelled; nothing was written"
+"""What a `CancelledError` says, whoever stopped what and in which system."""
+
 
 class FlowError(Exception):
     """The root of every error that this package raises on purpose.

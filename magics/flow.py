@@ -195,11 +195,11 @@ def _raise_failure(result: Any, *, cancelled: bool) -> None:
         return
     from IPython.display import display
 
-    from ematix_nb.errors import CancelledError
+    from ematix_nb.errors import CANCELLED, CancelledError
 
     display(result)  # type: ignore[no-untyped-call]
     if cancelled:
-        raise CancelledError("interrupted; nothing was written")
+        raise CancelledError(CANCELLED)
     raise _first_error(result) or RunError(f"the run ended with exit code {result.exit_code}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ematix_nb.errors import CancelledError
+from ematix_nb.errors import CANCELLED, CancelledError
 from ematix_nb.verbs.background import run_in_worker
 from ematix_nb.widgets.frontend import current_shell
 
@@ -55,4 +55,4 @@ def wait_for(function: Callable[[], ResultT], token: CancelToken) -> ResultT:
     except CancelledError as error:
         if not token.cancelled or error.what.startswith("interrupted"):  # it could not be stopped in time
             raise
-        raise CancelledError("interrupted; nothing was written") from error
+        raise CancelledError(CANCELLED) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from . import display
 from .frontend import has_front_end
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ def register() -> None:
     from ematix_nb.verbs.results import LIVE_VIEWS, PreviewResult
 
     LIVE_VIEWS[PreviewResult] = _preview
+    display.install()
 
 
 def unregister() -> None:
@@ -24,6 +26,7 @@ def unregister() -> None:
     from ematix_nb.verbs.results import LIVE_VIEWS, PreviewResult
 
     LIVE_VIEWS.pop(PreviewResult, None)
+    display.uninstall()
 
 
 def _preview(result: PreviewResult) -> dict[str, Any] | None:

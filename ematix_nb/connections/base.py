@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,6 +23,11 @@ _SECRET_FIELD = re.compile(
 )
 _TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _TYPE_WORDS = {"str": "text", "int": "a whole number", "bool": "true or false", "tuple[str, ...]": "a list of texts"}
+
+
+def _frames() -> Any:
+    """Loading is above connections: it is looked up by name, when somebody asks for it."""
+    return importlib.import_module("ematix_nb.df")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -176,6 +182,14 @@ class Connection:
     def literal_secrets(self) -> tuple[str, ...]:
         """Settings that hold a secret in plain instead of ``${VAR}``; an export refuses them."""
         return tuple(setting for setting, value in self._texts() if isinstance(value, Secret))
+
+    def read_df(self, sql: str, prefer: str = "auto", *, limit: int | None = None, **options: Any) -> Any:
+        """The rows of a SELECT as a frame; see `ematix_nb.df.read_df`."""
+        return _frames().read_df(self, sql, prefer, limit=limit, **options)
+
+    def write_df(self, frame: Any, table: str, *, mode: str = "append", **options: Any) -> Any:
+        """Load a frame into a table; see `ematix_nb.df.write_df`."""
+        return _frames().write_df(self, frame, table, mode=mode, **options)
 
     def settings(self) -> dict[str, Any]:
         """The settings that differ from their defaults, without the name; secrets are `Secret`."""

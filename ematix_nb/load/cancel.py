@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from ematix_nb.errors import CancelledError
+from ematix_nb.errors import CANCELLED, CancelledError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,5 +79,4 @@ class CancelToken:
             CancelledError: Always the same words, so that a history row can be told from a failure.
         """
         if self.cancelled:
-            message = "the run was cancelled; nothing was written"
-            raise CancelledError(message)
+            raise CancelledError(CANCELLED)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ematix_nb.connections import redact
 from ematix_nb.declare.fingerprint import fingerprint
-from ematix_nb.errors import FlowError, LockedError, UsageError
+from ematix_nb.errors import CANCELLED, CancelledError, FlowError, LockedError, UsageError
 from ematix_nb.state import liveness
 from ematix_nb.state.model import RunRecord
 
@@ -43,6 +43,8 @@ def _record(side: OpenTarget, context: RunContext, exc: Exception) -> None:
     if isinstance(exc, UsageError) and context.slot is None and not side.state.exists():
         return
     side.state.ensure()
+    cancelled = context.token.cancelled
+    text = str(CancelledError(CANCELLED) if cancelled else exc)
     side.state.add_history(
         RunRecord(
             run_id=context.run_id,
@@ -50,10 +52,10 @@ def _record(side: OpenTarget, context: RunContext, exc: Exception) -> None:
             target_schema=side.ref.schema or "",
             target_table=side.ref.name,
             mode=side.target.mode,
-            status="cancelled" if context.token.cancelled else "failed",
+            status="cancelled" if cancelled else "failed",
             started_at=context.started,
             finished_at=context.clock.now(),
-            error=redact(str(exc) or type(exc).__name__),
+            error=redact(text or type(exc).__name__),
             fingerprint=fingerprint(side.spec),
             trigger=context.trigger,
             slot=context.slot,

@@ -14,6 +14,7 @@ from ematix_nb.declare.spec import BATCH_ID, META_COLUMNS, SCD2_COLUMNS, Column,
 from ematix_nb.errors import CancelledError, DataError, DeclarationError, FlowError, SqlError, did_you_mean
 from ematix_nb.load import window as windows
 from ematix_nb.load.conversions import Conversion, conversion
+from ematix_nb.load.partitions import check_partition_column
 from ematix_nb.load.plan import ARROW, COPY_THROUGH, INSERT_SELECT, ColumnPlan, LoadPlan
 from ematix_nb.load.schema import SchemaPlan, plan_files, plan_schema
 from ematix_nb.load.targets import state_name
@@ -115,6 +116,9 @@ def _plan(
     columns = _column_plans(spec, reading, data, verdicts)
     update, compare = _value_columns(target, schema, keys, reading.event)
     route, reason, staged = _route(target, source, side, reading, columns)
+    partitions, words = _partitioned(spec, source, reading)
+    if partitions > 1 and route != INSERT_SELECT:
+        route, reason = ARROW, words
     # without the run's id in its rows, a target cannot tell how far this run alone has read
     staged = staged or (side.capabilities.has_sql and reading.window is not None and BATCH_ID not in schema.meta)
     warnings = (*schema.warnings, *_lossy_warnings(columns), *_window_warnings(target, side, reading, stored, schema))
@@ -147,7 +151,34 @@ def _plan(
         event_column=reading.event,
         order_column=reading.order,
         hidden=reading.hidden,
+        partition_column=(spec.partition_column or "") if partitions > 1 and route == ARROW else "",
+        partitions=partitions if route == ARROW else 1,
     )
+
+
+def _partitioned(spec: PipelineSpec, source: OpenSource, reading: _Reading) -> tuple[int, str]:
+    """How many sessions read the source, and words for the plan.
+
+    Raises:
+        DeclarationError: The source cannot share a snapshot, or the column cannot be cut into ranges.
+    """
+    if spec.partition_column is None or spec.partitions == 1:
+        return 1, ""
+    if not source.session.capabilities.shares_snapshots:
+        message = f"`{source.name}` cannot be read in partitions: its sessions do not share one snapshot"
+        raise DeclarationError(message, "take partition_column away")
+    check_partition_column(spec.partition_column, reading.columns)
+    return spec.partitions, f"{spec.partitions} sessions read ranges of {spec.partition_column} in one snapshot"
+
+
+def plan_reading(spec: PipelineSpec, target: TargetSpec, source: OpenSource) -> tuple[str, tuple[Column, ...]]:
+    """The query that a full load into a target would read, and its columns; the target is not looked at.
+
+    Raises:
+        UsageError: When the declaration does not fit the query.
+    """
+    reading = _reading(spec, target, source, None)
+    return reading.sql, reading.columns
 
 
 def _check_mode(target: TargetSpec, side: TargetSide) -> None:
@@ -222,7 +253,15 @@ def _reading(spec: PipelineSpec, target: TargetSpec, source: OpenSource, stored:
     event = renames.in_plan(target.event_timestamp_column)
     order = renames.in_plan(spec.policies.dedup_by)
     _check_event(event, columns)
-    return _Reading(wrapped, tuple(columns), declared, frozenset(helpers), window, kind, notes, event, order)
+    hidden = frozenset(helpers)
+    if not declared and (engine := [column.name for column in columns if column.name in META_COLUMNS]):
+        needed = {event, order, window.column if window else None}
+        hidden = frozenset(name for name in engine if name in needed)
+        columns = tuple(column for column in columns if column.name not in engine or column.name in hidden)
+        kept = source.dialect.columns([column.name for column in columns])
+        wrapped = f"SELECT {kept} FROM {source.dialect.wrap(wrapped, 'loaded')}"
+        notes = (*notes, f"{' and '.join(engine)} of the source are not loaded: the target has its own")
+    return _Reading(wrapped, tuple(columns), declared, hidden, window, kind, notes, event, order)
 
 
 @dataclass(frozen=True)
@@ -452,8 +491,9 @@ def _route(
     staged = target.mode in KEYED or again or bool(reading.hidden)
     # the query may read the very table that is emptied before it is filled
     staged = staged or (target.mode == "truncate" and source.same_database)
-    # a direct load would hold its locks while the source's session waits for them
-    staged = staged or bool(side.place and side.place == source.place)
+    # a direct load would hold its locks while the source's session waits for them (one session reads and writes where
+    # both are one database under one login)
+    staged = staged or bool(side.place and side.place == source.place and not source.same_database)
     if not side.capabilities.has_sql:
         return ARROW, "the target is files", False
     if source.same_database:

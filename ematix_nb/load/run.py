@@ -17,7 +17,7 @@ from ematix_nb.backends.registry import backend_for
 from ematix_nb.backends.schemas import has_schema
 from ematix_nb.connections import redact, resolve
 from ematix_nb.declare.spec import MODES
-from ematix_nb.errors import CancelledError, FlowError, LockedError
+from ematix_nb.errors import CANCELLED, CancelledError, FlowError, LockedError
 from ematix_nb.events import RunFinished, RunStarted
 from ematix_nb.load import window as windows
 from ematix_nb.load.failpoints import failpoint
@@ -362,7 +362,8 @@ def _failed(
     cancelled = isinstance(exc, (CancelledError, KeyboardInterrupt)) or context.token.cancelled
     status = "cancelled" if cancelled else "failed"
     finished = context.clock.now()
-    text = redact(str(exc) or type(exc).__name__)
+    stopped = CancelledError(CANCELLED)
+    text = redact(str(stopped if cancelled else exc) or type(exc).__name__)
     record = dataclasses.replace(record, status=status, error=text, finished_at=finished)
     if side.committed or _close(side, lease, record):
         return _after_commit(side, exc)
@@ -373,7 +374,7 @@ def _failed(
     if not isinstance(exc, FlowError):
         raise exc
     if cancelled:
-        exc = CancelledError("the run was cancelled; nothing was written")
+        exc = stopped
     return TargetOutcome(context.run_id, f"{side.connection.name}:{side.ref}", status, error=exc, seconds=seconds)
 
 

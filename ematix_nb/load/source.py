@@ -162,15 +162,6 @@ def open_source(spec: PipelineSpec, source: Any, target: Any, target_session: An
     session = open_reader(source, create=source != target)  # a target may be made by its first run
     identity = getattr(session, "identity", "") if session.capabilities.has_sql else ""
     same = bool(identity) and identity == getattr(target_session, "identity", None)
-    sql = query if isinstance(query, str) else _synthesised(spec, session)
+    sql = query if isinstance(query, str) else f"SELECT * FROM {session.dialect.named(spec.query.source_table or '')}"
     place = getattr(session, "place", "")
     return OpenSource(session, session.dialect, sql, source.name, identity, place, same_database=same)
-
-
-def _synthesised(spec: PipelineSpec, session: Any) -> str:
-    from ematix_nb.declare.address import parse_table_name
-
-    table = spec.query.source_table or ""
-    if session.capabilities.has_sql:
-        return f"SELECT * FROM {session.dialect.table(parse_table_name(table))}"
-    return f"SELECT * FROM {session.dialect.quote(table)}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import math
+import re
 from typing import TYPE_CHECKING, ClassVar
 
 from ematix_nb.backends.base import Stored
@@ -18,6 +19,9 @@ from ematix_nb.sql.dialect import Dialect
 if TYPE_CHECKING:
     from ematix_nb.declare.spec import Column
 
+_PLAIN = re.compile(r"\w+(\.\w+)?")
+"""A table, or one in a folder."""
+
 
 class DataFusionDialect(Dialect):
     """Quoting, literals and types of the engine for sources without an SQL of their own."""
@@ -25,7 +29,6 @@ class DataFusionDialect(Dialect):
     name: ClassVar[str] = "datafusion"
     limit_keeps_order: ClassVar[bool] = False
     """An outer LIMIT drops the ORDER BY inside, and reads whichever file is listed first."""
-    placeholder: ClassVar[str] = "$1"
     type_names: ClassVar[dict[str, str]] = {
         "tinyint": "TINYINT",
         "smallint": "SMALLINT",
@@ -56,6 +59,10 @@ class DataFusionDialect(Dialect):
         "timestamptz": 'Timestamp({unit}, Some("UTC"))',
         "time": "Time64({unit})",
     }
+
+    def named(self, thing: str) -> str:
+        """Also a path or a pattern: ``orders/*.parquet``, ``a.b.csv``."""
+        return super().named(thing) if _PLAIN.fullmatch(thing) or thing.startswith('"') else self.quote(thing)
 
     def store(self, kind: DataType) -> Stored:
         """Everything travels as Arrow; unconstrained numbers as text."""

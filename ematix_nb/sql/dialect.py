@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ematix_nb.declare.data_types import TEXT, TIMESTAMPTZ
 from ematix_nb.errors import DataError, DeclarationError
-from ematix_nb.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,14 +61,23 @@ class Dialect:
         size = len(identifier.encode("utf-8", "surrogatepass"))
         if self.max_identifier_bytes is not None and size > self.max_identifier_bytes:
             message = f"`{identifier}` is {size} bytes long; {self.name} names have at most {self.max_identifier_bytes}"
-            more = counted(size - self.max_identifier_bytes, "byte")
-            raise DeclarationError(message, f"shorten it by {more} (use column_map)")
+            raise DeclarationError(message, f"shorten it by {size - self.max_identifier_bytes} bytes (use column_map)")
         return '"' + identifier.replace('"', '""') + '"'
 
     def table(self, ref: TableRef) -> str:
         """The quoted, qualified name of a table."""
         parts = (ref.schema, ref.name) if ref.schema else (ref.name,)
         return self.schema_separator.join(self.quote(part) for part in parts)
+
+    def named(self, thing: str) -> str:
+        """What a person calls a table (``schema.table``, parts in double quotes where needed), as it stands in SQL.
+
+        Raises:
+            DeclarationError: When it is not the name of a table.
+        """
+        from ematix_nb.declare.address import parse_table_name
+
+        return self.table(parse_table_name(thing))
 
     def columns(self, names: Sequence[str], prefix: str = "") -> str:
         """A quoted, comma separated list of columns, each behind ``prefix.`` when given."""

@@ -10,14 +10,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ematix_nb.declare.address import parse_table_name
-from ematix_nb.declare.spec import META_COLUMNS, Column, PreTransform
 from ematix_nb.errors import DeclarationError, SqlError, known_names
 from ematix_nb.sql.normalizers import compile_normalizers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ematix_nb.declare.spec import Column, PreTransform
     from ematix_nb.sql.dialect import Dialect
 
 MAKES_A_VALUE = ("derive", "default")
@@ -205,38 +204,3 @@ _STEPS: dict[str, Callable[[str, Dialect, PreTransform, str, tuple[str, ...]], s
     "limit": _limit,
     "sample_pct": _sample,
 }
-
-
-def synthesise_select(
-    dialect: Dialect,
-    source_table: str,
-    columns: Sequence[Column] | None = None,
-    column_map: Sequence[tuple[str, str]] = (),
-    keep: Sequence[str] = (),
-) -> str:
-    """The SELECT for a pipeline with ``source_table``.
-
-    Args:
-        dialect: For quoting.
-        source_table: ``table`` or ``schema.table``; a path or pattern of files.
-        columns: The declared columns; None selects all. Those that a step derives are not asked for.
-        column_map: Pairs (target column, source column).
-        keep: Further columns that the load needs.
-
-    Example:
-        >>> from ematix_nb.sql.dialect import Dialect
-        >>> print(synthesise_select(Dialect(), "raw.customers"))
-        SELECT * FROM "raw"."customers"
-    """
-    is_path = "/" in source_table or "*" in source_table
-    table = dialect.quote(source_table) if is_path else dialect.table(parse_table_name(source_table))
-    if columns is None:
-        return f"SELECT * FROM {table}"
-    renamed = dict(column_map)
-    names = [
-        renamed.get(column.name, column.name)
-        for column in columns
-        if column.name not in META_COLUMNS and not any(step.name == "derive" for step in column.normalizers)
-    ]
-    chosen = tuple(dict.fromkeys((*names, *keep)))
-    return f"SELECT {dialect.columns(chosen)} FROM {table}"

@@ -18,20 +18,24 @@ _MAX_TEXT = 40_000
 _CUT_NOTE = "the rest is not shown here"
 
 STYLE = """<style>
-.ematix-flow{font:13px/1.45 var(--jp-ui-font-family,system-ui,sans-serif);color:var(--jp-ui-font-color1,#1f2328);\
---ef-line:var(--jp-border-color2,#d0d7de);--ef-head:var(--jp-layout-color2,#f3f4f6);--ef-dim:var(--jp-ui-font-color2,#57606a)}
-.ematix-flow table{border-collapse:collapse;margin:4px 0;display:block;overflow-x:auto;max-width:100%}
-.ematix-flow.ematix-flow th,.ematix-flow.ematix-flow td{text-align:left}
-.ematix-flow th,.ematix-flow td{border:1px solid var(--ef-line);padding:2px 8px;vertical-align:top;\
-white-space:pre-wrap;background:none}
-.ematix-flow th{background:var(--ef-head);font-weight:600}
-.ematix-flow.ematix-flow td.n{text-align:right;font-variant-numeric:tabular-nums}
-.ematix-flow pre{font:12px/1.4 var(--jp-code-font-family,ui-monospace,monospace);white-space:pre-wrap;margin:4px 0;\
-color:inherit;background:none}
+.ematix-flow{font:13px/1.5 var(--jp-ui-font-family,system-ui,sans-serif);color:var(--jp-ui-font-color1,inherit);\
+--ef-page:var(--jp-layout-color1,var(--vscode-editor-background,transparent));\
+--ef-line:color-mix(in srgb,currentColor 16%,transparent);--ef-head:color-mix(in srgb,currentColor 5%,var(--ef-page));\
+--ef-dim:color-mix(in srgb,currentColor 75%,transparent)}
+.ematix-flow.ematix-flow table{border-collapse:collapse;border:0;margin:4px 0;display:block;overflow-x:auto;\
+max-width:100%;font-size:inherit}
+.ematix-flow.ematix-flow.ematix-flow tr{background:none}
+.ematix-flow.ematix-flow th,.ematix-flow.ematix-flow td{text-align:left;border:0;\
+border-bottom:1px solid var(--ef-line);padding:3px 16px 3px 8px;vertical-align:top;white-space:pre-wrap;\
+max-width:none;line-height:1.5;font-variant-numeric:tabular-nums}
+.ematix-flow.ematix-flow th{background:var(--ef-head);font-weight:600}
+.ematix-flow.ematix-flow.ematix-flow tbody tr:hover{background:var(--ef-head)}
+.ematix-flow.ematix-flow td.n{text-align:right}
+.ematix-flow pre{font:12px/1.5 var(--jp-code-font-family,ui-monospace,monospace);white-space:pre-wrap;\
+word-break:normal;overflow-wrap:anywhere;margin:4px 0;color:inherit;background:none}
 .ematix-flow .t{font-weight:600}.ematix-flow .d{color:var(--ef-dim)}
-@media (prefers-color-scheme:dark){.ematix-flow{color:var(--jp-ui-font-color1,#e6edf3);\
---ef-line:var(--jp-border-color2,#3d444d);--ef-head:var(--jp-layout-color2,#22272e);--ef-dim:var(--jp-ui-font-color2,#9198a1)}}
 </style>"""
+"""Colours are shades of the page's own text, and so readable on any page, light or dark."""
 
 
 def escape(text: object) -> str:

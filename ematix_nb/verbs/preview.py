@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.connections import resolve
-from ematix_nb.declare.address import is_address, parse_address, parse_table_name
+from ematix_nb.declare.address import is_address, parse_address
 from ematix_nb.declare.data_types import to_arrow
 from ematix_nb.errors import UsageError
 from ematix_nb.events import SILENT
@@ -103,10 +103,7 @@ def _look(text: str, limit: int, token: CancelToken) -> PreviewResult:
     session = open_reader(connection)
     token.on_cancel(session.interrupt)
     try:
-        dialect = session.dialect
-        has_sql = getattr(session, "capabilities", None) is not None and session.capabilities.has_sql
-        name = dialect.table(parse_table_name(address.thing)) if has_sql else dialect.quote(address.thing)
-        sql = f"SELECT * FROM {name}"
+        sql = f"SELECT * FROM {session.dialect.named(address.thing)}"
         columns = session.describe(sql)
         rows, complete = _sample(session, sql, columns, limit)
     finally:

@@ -14,12 +14,11 @@ from ematix_nb.verbs.preview_text import (
     cell_rows,
     changed_rows,
     column_table,
-    diff_parts,
     is_number,
     remarks,
-    rows_title,
     target_facts,
 )
+from ematix_nb.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -32,24 +31,47 @@ _SIZES = ((50, 80, 60), (50, 40, 60), (25, 32, 60), (15, 24, 40), (8, 16, 24), (
 """Rows, characters a cell and columns to try, until the whole is small enough."""
 _SQL_CHARACTERS = 6_000
 _STYLE = (
-    "<style>.ematix-flow{--ef-good:var(--jp-success-color0,#1a7f37);--ef-bad:var(--jp-error-color0,#b42318);"
-    "--ef-warn:var(--jp-warn-color0,#9a6700);--ef-bar:var(--jp-brand-color1,#4078c0)}"
-    ".ematix-flow .ef-scroll{overflow:auto;max-height:420px;max-width:100%}"
-    ".ematix-flow .ef-scroll table{display:table}"
-    ".ematix-flow .ef-scroll th,.ematix-flow .ef-scroll td{white-space:pre}"
-    ".ematix-flow small{color:var(--ef-dim);font-weight:400}.ematix-flow.ematix-flow .ef-right{text-align:right}"
+    "<style>.ematix-flow{--ef-good:color-mix(in srgb,#1a7f37 55%,currentColor);"
+    "--ef-bad:color-mix(in srgb,#d1242f 55%,currentColor);--ef-warn:color-mix(in srgb,#b27b00 55%,currentColor);"
+    "--ef-bar:color-mix(in srgb,#2f6fd0 65%,currentColor)}"
+    ".ematix-flow .ef-scroll{overflow:auto;max-height:460px;max-width:100%;contain:inline-size}"
+    ".ematix-flow.ematix-flow .ef-scroll table{display:table;overflow:visible;margin:0;max-width:none}"
+    ".ematix-flow.ematix-flow .ef-scroll th,.ematix-flow.ematix-flow .ef-scroll td{white-space:pre}"
+    ".ematix-flow .ef-scroll th{position:sticky;top:0;z-index:1;backdrop-filter:blur(9px);"
+    "box-shadow:inset 0 -1px var(--ef-line)}"
+    ".ematix-flow small{color:var(--ef-dim);font-size:12px;font-weight:400}"
+    ".ematix-flow.ematix-flow .ef-right{text-align:right;padding:3px 8px 3px 16px}"
+    ".ematix-flow .ef-right svg{margin-left:auto}"
     ".ematix-flow .ef-good{color:var(--ef-good)}.ematix-flow .ef-bad{color:var(--ef-bad)}"
-    ".ematix-flow .ef-warn{color:var(--ef-warn)}.ematix-flow .ef-null{color:var(--ef-dim)}"
-    ".ematix-flow svg{color:var(--ef-bar);display:block}.ematix-flow summary{cursor:pointer;font-weight:600}"
-    ".ematix-flow p{margin:2px 0}.ematix-flow del{color:var(--ef-bad)}"
-    ".ematix-flow ins{color:var(--ef-good);text-decoration:none}"
-    "@media (prefers-color-scheme:dark){.ematix-flow{--ef-good:var(--jp-success-color0,#3fb950);"
-    "--ef-bad:var(--jp-error-color0,#f85149);--ef-warn:var(--jp-warn-color0,#d29922);"
-    "--ef-bar:var(--jp-brand-color1,#6ea8fe)}}</style>"
+    ".ematix-flow .ef-warn{color:var(--ef-warn)}"
+    ".ematix-flow .ef-null{color:var(--ef-dim);font-style:italic;font-size:11px;border:1px solid var(--ef-line);"
+    "border-radius:3px;padding:0 4px}.ematix-flow del .ef-null,.ematix-flow ins .ef-null{color:inherit}"
+    ".ematix-flow.ematix-flow .ef-facts td{border:0;padding:0 16px 0 0}"
+    ".ematix-flow svg{color:var(--ef-bar);display:block;margin-top:2px;max-width:none}"
+    ".ematix-flow details{margin:6px 0}.ematix-flow summary{cursor:pointer;font-weight:600}"
+    ".ematix-flow p{margin:4px 0}.ematix-flow del{color:var(--ef-bad)}.ematix-flow .ef-part{margin-right:16px}"
+    ".ematix-flow ins{color:var(--ef-good);text-decoration:none}</style>"
 )
 _CLASSES = "ematix-flow tex2jax_ignore mathjax_ignore"
 _VERDICTS = {"exact": "ef-good", "widened": "ef-good", "lossy": "ef-warn", "refused": "ef-bad"}
-_MARK_CLASSES = {"+": "ef-good", "~": "ef-warn", "-": "ef-bad"}
+_RIGHT = ' class="ef-right"'
+_CHANGE_WORDS = {
+    "insert": "to insert",
+    "update": "to update",
+    "new version": "to get a new version",
+    "close": "to close",
+    "delete": "to delete",
+    "same": "unchanged",
+}
+_CHANGE_MARKS = {
+    "insert": ("+", "ef-good"),
+    "update": ("~", "ef-warn"),
+    "new version": ("~", "ef-warn"),
+    "close": ("-", "ef-bad"),
+    "delete": ("-", "ef-bad"),
+}
+"""Sign and colour of a change; its word stands beside them."""
+_BOTH_SIDES = ("update", "new version")
 
 
 def preview_html(result: PreviewResult) -> str:
@@ -63,7 +85,7 @@ def preview_html(result: PreviewResult) -> str:
 
 def _page(result: PreviewResult, rows: int, width: int, columns: int) -> str:
     parts = [heading(result), *(facts_html(target) for target in result.targets), remarks_html(result)]
-    parts += [rows_html(result, result.sample.slice(0, rows), rows_title(result, rows), width=width, columns=columns)]
+    parts += [rows_html(result, result.sample.slice(0, rows), sample_words(result, rows), width=width, columns=columns)]
     parts += [diff for target in result.targets if (diff := diff_html(target, most=rows, width=width))]
     parts += [section("Columns", columns_html(result, width=width, most=columns)), section("SQL", sql_html(result))]
     return framed("".join(parts))
@@ -95,17 +117,53 @@ def heading(result: PreviewResult) -> str:
 
 def facts_html(target: TargetPreview) -> str:
     """Mode, keys, route, watermark, schema changes and rows of one target."""
-    rows = "".join(
-        f"<tr><td><small>{escape(name)}</small></td><td>{escape(text)}</td></tr>" for name, text in target_facts(target)
-    )
-    return f"<table>{rows}</table>"
+    rows, last = [], ""
+    for name, text in target_facts(target):
+        words = change_words(target.expected) if name == "rows" else text
+        label = escape(name) if name != last else ""
+        rows.append(f"<tr><td><small>{label}</small></td><td>{escape(words)}</td></tr>")
+        last = name
+    return f'<table class="ef-facts">{"".join(rows)}</table>'
+
+
+def change_words(expected: Mapping[str, int]) -> str:
+    """Rows to insert, update, ... as one phrase.
+
+    Example:
+        >>> change_words({"same": 1, "update": 39, "insert": 10, "sampled": 1})
+        '10 rows to insert, 39 to update, 1 unchanged (counted on the sample alone)'
+        >>> change_words({"insert": 1}), change_words({"insert": 0}), change_words({"same": 2})
+        ('1 row to insert', 'nothing would change', 'nothing would change, 2 rows unchanged')
+    """
+    names = [*_CHANGE_WORDS, *(name for name in expected if name not in (*_CHANGE_WORDS, "sampled"))]
+    found = [(name, expected[name]) for name in names if expected.get(name)]
+    start = [] if any(name != "same" for name, _ in found) else ["nothing would change"]
+    words = [
+        f"{counted(rows, 'row') if place == 0 else format(rows, ',')} {_CHANGE_WORDS.get(name, name)}"
+        for place, (name, rows) in enumerate(found)
+    ]
+    covers = " (counted on the sample alone)" if expected.get("sampled") else ""
+    return ", ".join([*start, *words]) + covers
+
+
+def sample_words(result: PreviewResult, most: int) -> str:
+    """How many of how many rows are shown."""
+    sampled = result.sample.num_rows
+    if not sampled:
+        return "no rows: the source is empty"
+    if sampled > most:
+        rest = "rows of the source" if result.complete else "sampled rows; the source has more"
+        return f"the first {most:,} of {sampled:,} {rest}"
+    if result.complete:
+        return f"{counted(sampled, 'row')}, all of the source"
+    return f"the first {counted(sampled, 'row').removeprefix('1 ')} of the source; it has more"
 
 
 def remarks_html(result: PreviewResult) -> str:
     """Warnings and notes."""
     classes = {"warning": "ef-warn", "note": ""}
     return "".join(
-        f'<p class="{classes[word]}">{word}: {escape(message)}</p>'
+        f'<p class="{classes[word]}"><b>{word}</b> {escape(message)}</p>'
         for word, messages in remarks(result)
         for message in messages
     )
@@ -115,30 +173,52 @@ def rows_html(result: PreviewResult, rows: Any, title: str, *, width: int = 80, 
     """Rows of the source (an Arrow table) under their names, types, null counts and histograms."""
     shown = rows.select(list(range(min(columns, rows.num_columns))))
     profile = {str(entry["name"]): entry for entry in result.profile}
+    types = _declared_types(result)
     right = [is_number(field.type) for field in shown.schema]
-    heads = "".join(_head(field, profile.get(field.name, {}), width) for field in shown.schema)
-    nulls = [[value is None for value in column.to_pylist()] for column in shown.columns]
+    heads = "".join(
+        _head(field.name, types.get(field.name, str(field.type)), profile.get(field.name, {}), width, right[x])
+        for x, field in enumerate(shown.schema)
+    )
+    nulls = [column.is_null().to_pylist() for column in shown.columns]
     body = "".join(
         "<tr>" + "".join(_cell(text, nulls[x][y], right[x]) for x, text in enumerate(row)) + "</tr>"
         for y, row in enumerate(cell_rows(shown, width))
     )
     left_out = rows.num_columns - shown.num_columns
-    more = f"; {left_out:,} more columns are not shown" if left_out else ""
-    table = f'<div class="ef-scroll"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
-    return f"<p><small>{escape(title)}{more}</small></p>{table}"
+    more = f"; {counted(left_out, 'more column')} not shown" if left_out else ""
+    return f"<p><small>{escape(title)}{more}</small></p>{_grid('rows', heads, body)}"
 
 
-def _head(field: Any, entry: Mapping[str, Any], width: int) -> str:
+def _grid(label: str, heads: str, body: str) -> str:
+    """A table that scrolls, also by keyboard; its head stays."""
+    head = f"<thead><tr>{heads}</tr></thead>" if heads else ""
+    table = f"<table>{head}<tbody>{body}</tbody></table>"
+    return f'<div class="ef-scroll" tabindex="0" role="region" aria-label="{escape(label)}">{table}</div>'
+
+
+def _declared_types(result: PreviewResult) -> dict[str, str]:
+    """Source column -> type in the words of the plan; empty for a mere table."""
+    plan = result.targets[0].plan if result.targets else None
+    return {column.name: str(column.type) for column in plan.source_columns} if plan else {}
+
+
+def _head(name: str, kind: str, entry: Mapping[str, Any], width: int, is_number: bool) -> str:  # noqa: FBT001 - a fact about the column
     nulls = entry.get("nulls")
-    missing = f", {nulls:,} null" if isinstance(nulls, int) and nulls else ""
+    missing = f", {nulls:,} NULL" if isinstance(nulls, int) and nulls else ""
     bars = histogram(entry.get("bars") or ())
-    return f"<th>{escape(field.name, width)}<br><small>{escape(str(field.type), width)}{missing}</small>{bars}</th>"
+    text = f"{escape(name, width)}<br><small>{escape(kind, width)}{missing}</small>{bars}"
+    return f'<th scope="col"{_RIGHT if is_number else ""}>{text}</th>'
 
 
 def _cell(text: str, is_null: bool, is_number: bool) -> str:  # noqa: FBT001 - two facts about the value
-    classes = " ".join(name for name, on in (("ef-null", is_null), ("ef-right", is_number)) if on)
-    attribute = f' class="{classes}"' if classes else ""
-    return f"<td{attribute}><bdi>{html.escape(text)}</bdi></td>"
+    return f"<td{_RIGHT if is_number else ''}>{_value(text, is_null)}</td>"
+
+
+def _value(text: str, is_null: bool) -> str:  # noqa: FBT001 - a fact about the value
+    """NULL and the empty text are framed, so that they differ from a text that says so."""
+    if is_null:
+        return '<em class="ef-null">NULL</em>'
+    return f"<bdi>{html.escape(text)}</bdi>" if text else '<em class="ef-null">empty</em>'
 
 
 def histogram(bars: Sequence[Any]) -> str:
@@ -175,17 +255,21 @@ def columns_html(result: PreviewResult, *, width: int = 60, most: int = 200) -> 
         f"<tr>{_column_cells(row, verdicts[y])}<td>{bars.get(sources[y], '')}</td></tr>"
         for y, row in enumerate(rows[:most])
     )
-    heads = "".join(f"<th>{escape(name)}</th>" for name in (*head, ""))
-    more = f"<p><small>{len(rows) - most:,} more columns</small></p>" if len(rows) > most else ""
-    return f'<div class="ef-scroll"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>{more}'
-
-
-def _column_cells(row: Iterable[str], verdict: str) -> str:
-    tone = _VERDICTS.get(verdict, "")
-    return "".join(
-        f'<td class="{tone}">{html.escape(text)}</td>' if verdict and x == 3 else f"<td>{html.escape(text)}</td>"  # noqa: PLR2004 - the fourth is the verdict
-        for x, text in enumerate(row)
+    count = len(head) - len(("nulls", "distinct", "min", "max"))
+    heads = "".join(
+        f'<th scope="col"{_RIGHT if x in (count, count + 1) else ""}>{escape(name)}</th>'
+        for x, name in enumerate((*head, "distribution"))
     )
+    left_out = len(rows) - most
+    more = f"<p><small>{counted(left_out, 'more column')}</small></p>" if left_out > 0 else ""
+    return _grid("columns", heads, body) + more
+
+
+def _column_cells(row: Sequence[str], verdict: str) -> str:
+    """The words of a column; its verdict in the tone that fits, its counts to the right."""
+    count = len(row) - len(("nulls", "distinct", "min", "max"))
+    tones = {count - 1: f' class="{_VERDICTS.get(verdict, "")}"' if verdict else "", count: _RIGHT, count + 1: _RIGHT}
+    return "".join(f"<td{tones.get(x, '')}>{html.escape(text)}</td>" for x, text in enumerate(row))
 
 
 def sql_html(result: PreviewResult) -> str:
@@ -204,27 +288,46 @@ def _code(sql: str) -> str:
 
 
 def diff_html(target: TargetPreview, *, most: int = HTML_ROWS, width: int = 40) -> str:
-    """The rows that would change, old and new values side by side; nothing when there are none."""
+    """The rows that would change, as a part that folds; nothing when none were compared."""
+    body = changes_html(target, most=most, width=width)
+    return section(f"Changes in {target.plan.target}", body, is_open=True) if body else ""
+
+
+def changes_html(target: TargetPreview, *, most: int = HTML_ROWS, width: int = 40) -> str:
+    """The rows that would change, old and new values side by side; nothing when none were compared."""
     if not target.diff:
         return ""
     changes = changed_rows(target)
-    rows = "".join(_diff_row(change, width) for change in changes[:most])
     note = f"<p><small>{escape(target.diff_note)}</small></p>" if target.diff_note else ""
+    if not changes:
+        return f"{note}<p>no row would change</p>"
     more = f"<p><small>{len(changes) - most:,} more</small></p>" if len(changes) > most else ""
-    more = more if changes else "<p><small>no row would change</small></p>"
-    body = f'{note}<div class="ef-scroll"><table><tbody>{rows}</tbody></table></div>{more}'
-    return section(f"Changes in {target.plan.target}", body, is_open=True)
+    heads = "".join(f'<th scope="col">{name}</th>' for name in ("change", "row", "values"))
+    return f"{note}{_grid('changes', heads, ''.join(_diff_row(change, width) for change in changes[:most]))}{more}"
 
 
 def _diff_row(change: Mapping[str, Any], width: int) -> str:
-    mark, key, parts = diff_parts(change, width=width)
-    cells = "<br>".join(_diff_words(*part) for part in parts)
-    tone = _MARK_CLASSES.get(mark, "")
-    first = f'<td class="{tone}">{mark} {escape(change["change"], 20)}</td>'
-    return f"<tr>{first}<td>{html.escape(key)}</td><td>{cells}</td></tr>"
+    kind = str(change["change"])
+    mark, tone = _CHANGE_MARKS.get(kind, ("?", ""))
+    key = change.get("key") or {}
+    row = ", ".join(f"{escape(name, width)}={_shown(value, width)}" for name, value in key.items())
+    apart = "<br>" if kind in _BOTH_SIDES else " "
+    values = apart.join(f'<span class="ef-part">{part}</span>' for part in _differences(change, width))
+    return f'<tr><td class="{tone}">{mark} {escape(kind, 20)}</td><td>{row}</td><td>{values}</td></tr>'
 
 
-def _diff_words(name: str, old: str | None, new: str | None) -> str:
-    before = f"<del>{html.escape(old)}</del>" if old is not None else ""
-    after = f"<ins>{html.escape(new)}</ins>" if new is not None else ""
-    return f"{html.escape(name)}: {' → '.join(text for text in (before, after) if text)}"
+def _differences(change: Mapping[str, Any], width: int) -> Iterable[str]:
+    """The columns beside the key with the old and the new value; where there are both, only those that differ."""
+    before, after = change.get("before") or {}, change.get("after") or {}
+    for name in dict.fromkeys((*before, *after)):
+        if name in (change.get("key") or {}):
+            continue
+        if change["change"] in _BOTH_SIDES and before.get(name) == after.get(name):
+            continue
+        old = f"<del>{_shown(before[name], width)}</del>" if name in before else ""
+        new = f"<ins>{_shown(after[name], width)}</ins>" if name in after else ""
+        yield f"<small>{escape(name, width)}</small> {' → '.join(text for text in (old, new) if text)}"
+
+
+def _shown(value: Any, width: int) -> str:
+    return _value(show(value, width), value is None)

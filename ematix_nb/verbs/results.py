@@ -10,7 +10,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ematix_nb.errors import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL
+from ematix_nb.errors import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL, UsageError
+from ematix_nb.interop.frames import Frames
 from ematix_nb.words import counted
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from ematix_nb.declare.spec import PipelineSpec
     from ematix_nb.load.plan import LoadPlan
     from ematix_nb.load.run import TargetOutcome
     from ematix_nb.state.model import RunRecord
@@ -31,11 +33,11 @@ def _moment(text: str) -> str:
     return text.replace(".000000", "")
 
 
-def _count_words(counts: Mapping[str, int]) -> str:
+def count_words(counts: Mapping[str, int]) -> str:
     """Row counts in one order, whatever the load counted first.
 
     Example:
-        >>> _count_words({"rows_read": 1200, "rows_closed": 2, "rows_inserted": 3, "rows_updated": 0})
+        >>> count_words({"rows_read": 1200, "rows_closed": 2, "rows_inserted": 3, "rows_updated": 0})
         '1,200 read, 3 inserted, 2 closed'
     """
     from ematix_nb.state.model import COUNT_NAMES
@@ -78,7 +80,7 @@ class Result:
 
 
 @dataclass(frozen=True, repr=False)
-class RunResult(Result):
+class RunResult(Result, Frames):
     """How a run (or a dry run) of one pipeline ended."""
 
     kind: ClassVar[str] = "run"
@@ -89,6 +91,8 @@ class RunResult(Result):
     dry: bool = False
     transforms: tuple[dict[str, Any], ...] = ()
     """Post-transforms: name, status, error, metrics."""
+    spec: PipelineSpec | None = dataclasses.field(default=None, compare=False)
+    """The declaration that ran."""
 
     @property
     def status(self) -> str:
@@ -122,6 +126,19 @@ class RunResult(Result):
             for name, rows in outcome.counts.items():
                 total[name] = total.get(name, 0) + rows
         return total
+
+    def to_arrow(self) -> pa.Table:
+        """The rows that the (first) target holds now, read anew: not only those of this run.
+
+        Raises:
+            UsageError: When the result does not say where the target is.
+        """
+        from ematix_nb.verbs.read import read_target
+
+        if self.spec is None:
+            message = f"this result of `{self.pipeline}` does not say where its target is"
+            raise UsageError(message, "read the target with `read_df`")
+        return read_target(self.spec)
 
     @property
     def rows_inserted(self) -> int:
@@ -166,7 +183,7 @@ class RunResult(Result):
     def _lines(self) -> list[str]:
         lines = []
         for outcome in self.targets:
-            what = _count_words(outcome.counts)
+            what = count_words(outcome.counts)
             lines.append(f"{self.pipeline} -> {outcome.target}: {outcome.status} ({what}) in {outcome.seconds:.1f} s")
             if outcome.watermark_after and not self.dry:
                 before, after = _moment(outcome.watermark_before), _moment(outcome.watermark_after)
@@ -200,7 +217,7 @@ class TargetPreview:
 
 
 @dataclass(frozen=True, repr=False)
-class PreviewResult(Result):
+class PreviewResult(Result, Frames):
     """The plan, a sample of the source and the rows that would change; nothing was written."""
 
     kind: ClassVar[str] = "preview"
@@ -219,6 +236,10 @@ class PreviewResult(Result):
     targets: tuple[TargetPreview, ...] = ()
     pages: Any = None
     """``page(offset, rows) -> pa.Table`` over the whole source, for live views; None when not offered."""
+
+    def to_arrow(self) -> pa.Table:
+        """The sampled rows."""
+        return self.sample
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; cells as text where JSON has no type."""
@@ -254,10 +275,6 @@ class PreviewResult(Result):
         from ematix_nb.verbs.preview_html import preview_html
 
         return preview_html(self)
-
-    def arrow(self) -> pa.Table:
-        """The sampled rows."""
-        return self.sample
 
 
 def _json_change(change: dict[str, Any]) -> dict[str, Any]:

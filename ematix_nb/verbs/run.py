@@ -86,7 +86,7 @@ def run(  # noqa: PLR0913  the options of the verb
     steps: tuple[dict[str, Any], ...] = ()
     if not dry and spec.transforms_post and all(outcome.status == "success" for outcome in outcomes):
         steps = run_transforms(spec, outcomes[0], token=template.token)
-    return RunResult(spec.name, fingerprint(spec), tuple(outcomes), dry=dry, transforms=steps)
+    return RunResult(spec.name, fingerprint(spec), tuple(outcomes), dry=dry, transforms=steps, spec=spec)
 
 
 def dry_run(pipeline: str | PipelineSpec, **options: Any) -> RunResult:

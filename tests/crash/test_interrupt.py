@@ -74,6 +74,8 @@ def test_slow_source(
     assert (result.status, seconds < 2.0) == ("cancelled", True), seconds
     assert world.rows() == sorted(rows_after("append", 1), key=repr)
     assert world.statuses() == ["success", "cancelled"]
+    assert world.errors()[-1] == "FLOW-250 cancelled; nothing was written"
+    assert str(result.targets[0].error) == world.errors()[-1]
     assert (world.lease(), world.leftovers()) == ("", [])
 
 
@@ -86,6 +88,8 @@ def test_slow_statement_in_the_target(kind: str, make_world: Callable[..., World
     assert (result.status, seconds < 2.0) == ("cancelled", True), seconds
     assert world.rows() == sorted(rows_after("append", 1), key=repr)
     assert world.statuses() == ["success", "cancelled"]
+    assert world.errors()[-1] == "FLOW-250 cancelled; nothing was written"
+    assert str(result.targets[0].error) == world.errors()[-1]
     assert (world.lease(), world.leftovers()) == ("", [])
 
 

@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 SQL_KINDS = ("duckdb", "sqlite", "postgres", "mysql")
 PREFIXED = ("sqlite", "mysql")
 """Kinds whose state tables stand beside the data."""
-PATIENCE_S = 5.0
-"""How long the server may take to notice that a client is gone."""
+SESSIONS = {
+    "postgres": "SELECT pid, state FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    " AND backend_type = 'client backend'",
+    "mysql": "SELECT id, command FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()",
+}
+"""Who else has a session in the database."""
 KINDS = (*SQL_KINDS, "files")
 MODES = ("append", "truncate", "merge", "scd2")
 
@@ -38,6 +42,7 @@ LATE = (6, "late", 6.5, "2026-01-01 10:15:00")
 NEW = (7, "new", 7.5, "2026-01-01 11:00:00")
 CHANGED = (2, "two again", 2.75, "2026-01-01 11:01:00")
 
+SESSION_END_S = 5.0
 _CREATE = "CREATE TABLE events (id BIGINT, name VARCHAR, amount DOUBLE, ts TIMESTAMP)"
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
@@ -284,24 +289,16 @@ class World:
         if self.kind == "files":
             return self._loose_files()
         found = [name for name in self.tables() if name.startswith("ematix_") and "ematix_flow" not in name]
-        if self.kind == "postgres":
-            sessions = self.execute(
-                "SELECT pid, state FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-                " AND backend_type = 'client backend'"
-            )
-            found += [f"session {pid} {state}" for pid, state in sessions]
-        return found + (self._open_sessions() if self.kind == "mysql" else [])
+        return found + (self._sessions() if self.kind in SESSIONS else [])
 
-    def _open_sessions(self) -> list[str]:
-        """Sessions of MySQL; one whose client has just gone is there a moment longer."""
-        deadline = time.monotonic() + PATIENCE_S
+    def _sessions(self) -> list[str]:
+        """Sessions that stay: the server needs a moment to notice that a client has gone."""
+        deadline = time.monotonic() + SESSION_END_S
         while True:
-            rows = self.execute(
-                "SELECT id, command FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
-            )
-            if not rows or time.monotonic() > deadline:
-                return [f"session {number} {command}" for number, command in rows]
-            time.sleep(0.02)
+            sessions = self.execute(SESSIONS[self.kind])
+            if not sessions or time.monotonic() > deadline:
+                return [f"session {pid} {state}" for pid, state in sessions]
+            time.sleep(0.05)
 
     def _loose_files(self) -> list[str]:
         folder = self.path / self.table

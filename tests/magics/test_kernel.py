@@ -131,7 +131,7 @@ def source(request: pytest.FixtureRequest, kernel: Kernel) -> Kernel:
 def test_an_interrupt_stops_a_slow_query(source: Kernel, verb: str) -> None:
     reply, shown, seconds = source.run(f"%flow {verb} slow", interrupt_after="asked")
     assert (reply["status"], reply.get("ename")) == ("error", "CancelledError"), shown
-    assert "interrupted; nothing was written" in reply["evalue"]
+    assert "cancelled; nothing was written" in reply["evalue"]
     assert seconds < LIMIT
     assert source.good("print(20 + 22)") == "42\n"
     assert source.good(ROWS) == "[(7, 'kept')]\n"
@@ -155,9 +155,8 @@ def test_a_notebook_runs_without_a_front_end(tmp_path: Path) -> None:
     preview = book.cells[5].outputs[-1].data
     assert sorted(preview) == ["text/html", "text/plain"]
     assert "preview of ids: src -> lake:ids (nothing was written)" in preview["text/plain"]
-    run = book.cells[6].outputs
-    assert run[0].text.startswith("ids: read\n")
-    assert "ids -> lake:ids: success (1 read, 1 inserted)" in run[-1].data["text/plain"]
+    (run,) = book.cells[6].outputs
+    assert "ids -> lake:ids: success (1 read, 1 inserted)" in run.data["text/plain"]
     background = book.cells[7].outputs
     assert background[-1].data["text/plain"] == "1"
     assert "ids -> lake:ids: success (1 read, 1 inserted)" in background[0].data["text/plain"]

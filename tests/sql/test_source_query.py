@@ -13,7 +13,7 @@ from ematix_nb.declare.spec import Column, PreTransform
 from ematix_nb.errors import SqlError
 from ematix_nb.sql import sqlite_functions
 from ematix_nb.sql.dialect import Dialect
-from ematix_nb.sql.source_query import build_source_query, synthesise_select
+from ematix_nb.sql.source_query import build_source_query
 
 ENGINES = ("postgres", "duckdb", "sqlite", "datafusion")
 SOURCE = """
@@ -94,12 +94,3 @@ def test_unknown_columns() -> None:
         build("duckdb", None, n.deduplicate_by("idd"))
     with pytest.raises(SqlError, match="none of the target's columns"):
         build("duckdb", (Column("other", TEXT),))
-
-
-def test_synthesised() -> None:
-    columns = (ID, NAME, Column("twice", BIGINT, normalizers=(n.derive("seq * 2"),)))
-    assert (
-        synthesise_select(Dialect(), "raw.x", columns, (("name", "Na me"),), ("seq",))
-        == 'SELECT "id", "Na me", "seq" FROM "raw"."x"'
-    )
-    assert synthesise_select(Dialect(), "orders/*.parquet") == 'SELECT * FROM "orders/*.parquet"'

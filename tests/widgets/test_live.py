@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
+import ipywidgets
 import pyarrow as pa
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from traitlets.config import Config
 
 from ematix_nb import widgets
 from ematix_nb.errors import ConnectError
 from ematix_nb.verbs.results import LIVE_VIEWS
 from ematix_nb.widgets import frontend
 from ematix_nb.widgets.card import RunCard
+from ematix_nb.widgets.display import outputs
 from ematix_nb.widgets.preview import PreviewView
 from tests.widgets.previews import preview
 
@@ -117,7 +123,7 @@ def test_a_tab_is_filled_when_it_is_opened() -> None:
     view.tabs.selected_index = 3
     assert "INSERT INTO name" in view.folds["SQL"].value
     view.tabs.selected_index = 4
-    assert "<del>old</del> → <ins>name</ins>" in view.folds["Changes"].value
+    assert "<del><bdi>old</bdi></del> → <ins><bdi>name</bdi></ins>" in view.folds["Changes"].value
     assert [view.tabs.get_title(index) for index in range(5)] == ["Rows", "Columns", "Plan", "SQL", "Changes"]
 
 
@@ -131,3 +137,72 @@ def test_the_button_of_a_run_card_cancels_once() -> None:
     assert card.state.value == "<p>done</p>"
     assert list(card.view()) == [VIEW]
     card.close()
+
+
+def numbers(end: int) -> Any:
+    """A source of so many rows, page by page."""
+
+    def page(offset: int, rows: int) -> Any:
+        ids = list(range(offset, min(offset + rows, end)))
+        return pa.table({"id": pa.array(ids, pa.int64()), "name": pa.array(map(str, ids), pa.string())})
+
+    return page
+
+
+@pytest.mark.parametrize("end", [51, 75, 76, 1000, 1024, 1025])
+def test_the_last_page_is_found_by_looking(end: int) -> None:
+    view = PreviewView(preview(rows=30, complete=False, pages=numbers(end)))
+    assert view.of.value == ""
+    view.end.click()
+    assert first_cells(view)[-1] == str(end - 1)
+    assert f" of {end:,}<" in view.rows.value
+    assert f"of {-(-end // 25)}<" in view.of.value
+    assert view.end.disabled
+    assert view.forward.disabled
+    view.start.click()
+    assert first_cells(view)[0] == "0"
+
+
+def test_an_end_that_is_too_far_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ematix_nb.widgets.preview._END_SECONDS", 0.0)
+    view = PreviewView(preview(rows=30, complete=False, pages=numbers(10**9)))
+    view.end.click()
+    assert "the source has more than 25 rows; its end was not found in 0 s" in view.message.value
+    assert view.page == 1
+
+
+def test_one_row_is_called_a_row() -> None:
+    assert ">row 1 of 1<" in PreviewView(preview(rows=1)).rows.value
+    assert ">no rows: the source is empty<" in PreviewView(preview(rows=0)).rows.value
+
+
+def test_a_display_is_a_live_output_that_hides_the_static_one_below(shown: None) -> None:
+    live, still = outputs(preview())
+    assert sorted(live) == [VIEW, "text/plain"]
+    assert sorted(still) == ["text/html", "text/plain"]
+    found = re.match(r'<div class="ef-still (ef-still-\w+)">', still["text/html"])
+    assert found is not None
+    widget = ipywidgets.widgets.widget._instances[live[VIEW]["model_id"]]
+    assert f"<style>.{found[1]}{{display:none}}</style>" in widget.children[0].value
+    assert outputs(preview())[1]["text/html"] != still["text/html"]
+
+
+@pytest.fixture
+def shell() -> Any:
+    """The IPython shell of this process; it may be older than this test."""
+    config = Config()
+    config.HistoryManager.enabled = False
+    return InteractiveShell.instance(config=config)
+
+
+def test_a_shell_displays_previews_in_two_outputs_until_told_otherwise(shell: Any, shown: None) -> None:
+    widgets.register()
+    format_of = shell.display_formatter.format
+    with capture_output() as captured:
+        assert format_of(preview()) == ({}, {})
+    frontend.set_mode("off")
+    assert sorted(format_of(preview())[0]) == ["text/html", "text/plain"]
+    frontend.set_mode("on")
+    widgets.unregister()
+    assert sorted(format_of(preview())[0]) == ["text/html", "text/plain"]
+    assert [sorted(output.data) for output in captured.outputs] == [[VIEW, "text/plain"], ["text/html", "text/plain"]]

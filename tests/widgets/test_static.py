@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import decimal
 from html.parser import HTMLParser
@@ -12,16 +13,29 @@ import pytest
 
 from ematix_nb.magics.cells import Definition
 from ematix_nb.verbs.html import STYLE
-from ematix_nb.verbs.preview_html import MAX_BYTES
+from ematix_nb.verbs.preview_html import MAX_BYTES, changes_html
 from ematix_nb.verbs.results import PreviewResult
 from ematix_nb.widgets.preview import PreviewView
 from tests.widgets.previews import preview
 
 TAGS = {
-    "b", "bdi", "br", "del", "details", "div", "ins", "p", "pre", "rect", "small", "style", "summary", "svg", "table",
-    "tbody", "td", "th", "thead", "tr",
+    "b", "bdi", "br", "del", "details", "div", "em", "ins", "p", "pre", "rect", "small", "span", "style", "summary",
+    "svg", "table", "tbody", "td", "th", "thead", "tr",
 }  # fmt: skip
-ATTRIBUTES = {"aria-label", "class", "fill", "height", "open", "role", "viewbox", "width", "x", "y"}
+ATTRIBUTES = {
+    "aria-label",
+    "class",
+    "fill",
+    "height",
+    "open",
+    "role",
+    "scope",
+    "tabindex",
+    "viewbox",
+    "width",
+    "x",
+    "y",
+}
 
 PAYLOADS = [
     "<script>alert(1)</script>",
@@ -242,3 +256,24 @@ def test_two_columns_of_one_name_are_both_shown() -> None:
     sample = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
     assert table_preview(sample, complete=True).to_text().splitlines()[-1].split() == ["1", "2"]
     checked(table_preview(sample).to_html())
+
+
+def test_counts_are_words_with_their_plurals() -> None:
+    one, many = pa.table({"id": [1]}), pa.table({"id": list(range(80))})
+    assert ">1 row, all of the source<" in table_preview(one, complete=True).to_html()
+    assert ">the first row of the source; it has more<" in table_preview(one).to_html()
+    assert ">80 rows, all of the source<" not in table_preview(many, complete=True).to_html()
+    assert ">the first 50 of 80 rows of the source<" in table_preview(many, complete=True).to_html()
+    assert ">the first 50 of 80 sampled rows; the source has more<" in table_preview(many).to_html()
+    assert ">no rows: the source is empty<" in table_preview(one.slice(1), complete=True).to_html()
+    assert ">1 row to insert, 1 to update, 1 to close (counted on the sample alone)<" in preview().to_html()
+
+
+def test_a_new_version_shows_what_differs_with_a_sign_of_its_own() -> None:
+    change = {"change": "new version", "key": {"id": 1}, "before": {"a": 1, "b": None}, "after": {"a": 1, "b": "NULL"}}
+    result = preview()
+    target = dataclasses.replace(result.targets[0], diff=(change,))
+    text = changes_html(target)
+    assert '<td class="ef-warn">~ new version</td>' in text
+    assert '<small>b</small> <del><em class="ef-null">NULL</em></del> → <ins><bdi>NULL</bdi></ins>' in text
+    assert "<small>a</small>" not in text

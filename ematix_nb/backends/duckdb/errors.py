@@ -6,6 +6,7 @@ import re
 
 from ematix_nb.connections.secret import redact
 from ematix_nb.errors import (
+    CANCELLED,
     CancelledError,
     ConnectError,
     DataError,
@@ -52,7 +53,7 @@ def translate(error: Exception, where: str, lines_before: int = 0, query: str = 
     position = position or _named(message, query)
     message = redact(_KIND.sub("", message).strip())
     if "INTERRUPT Error" in text:
-        return CancelledError("the statement was interrupted", where=where)
+        return CancelledError(CANCELLED, where=where)
     if type(error).__name__ == "TransactionException":
         conflict = "onflict" in text
         return (TransientError if conflict else RunError)(message, "run it again" if conflict else "", where)

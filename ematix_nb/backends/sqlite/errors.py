@@ -6,7 +6,16 @@ import re
 import sqlite3
 
 from ematix_nb.connections.secret import redact
-from ematix_nb.errors import CancelledError, ConnectError, DataError, FlowError, RunError, SqlError, TransientError
+from ematix_nb.errors import (
+    CANCELLED,
+    CancelledError,
+    ConnectError,
+    DataError,
+    FlowError,
+    RunError,
+    SqlError,
+    TransientError,
+)
 
 _CLASSES: dict[int, tuple[type[FlowError], str]] = {
     sqlite3.SQLITE_ERROR: (SqlError, ""),
@@ -36,6 +45,8 @@ def translate(error: Exception, where: str, query: str = "") -> FlowError:
         made: type[FlowError] = SqlError if isinstance(error, sqlite3.ProgrammingError | sqlite3.Warning) else RunError
         return DataError(text, where=where) if isinstance(error, OverflowError) else made(text, where=where)
     made, hint = _CLASSES.get(code & 0xFF, (RunError, ""))
+    if made is CancelledError:
+        return CancelledError(CANCELLED, where=where)
     position = _position(text, query) if made is SqlError else ""
     return made(text, hint, f"{where}, {position}" if position else where)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ematix_nb.backends.base import BATCH_ROWS, TableInfo
-from ematix_nb.errors import CancelledError, ConnectError, DataError, FlowError
+from ematix_nb.errors import CANCELLED, CancelledError, ConnectError, DataError, FlowError
 from ematix_nb.words import counted
 
 from . import functions
@@ -181,7 +181,7 @@ class SQLiteSession:
 
     def _next(self, cursor: sqlite3.Cursor, wanted: int, query: str) -> list[Any]:
         if self._interrupted:
-            raise CancelledError("the statement was interrupted", where=self._where)
+            raise CancelledError(CANCELLED, where=self._where)
         try:
             return cursor.fetchmany(wanted)
         except _FAILURES as exc:
@@ -236,7 +236,7 @@ class SQLiteSession:
         before = self._connection.total_changes
         try:
             if self._interrupted:
-                raise CancelledError("the statement was interrupted", where=self._where)
+                raise CancelledError(CANCELLED, where=self._where)
             self._connection.executemany(statement, zip(*values, strict=True))
         except _FAILURES as exc:
             found = translate(exc, self._where)

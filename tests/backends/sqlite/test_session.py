@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import subprocess
-import sys
-import threading
-import time
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -20,9 +16,7 @@ from ematix_nb.declare.data_types import BIGINT, INTEGER, TEXT, DataType
 from ematix_nb.declare.spec import Column, TableRef
 from ematix_nb.errors import (
     CancelledError,
-    ConnectError,
     DataError,
-    RunError,
     SchemaDriftError,
     SqlError,
     TransientError,
@@ -59,36 +53,6 @@ def _hash(path: str) -> str:
         return hashlib.sha256(file.read()).hexdigest()
 
 
-def test_importing_the_backend_imports_no_arrow() -> None:
-    code = "import sys, ematix_nb.backends.sqlite; print('sqlite3' in sys.modules, 'pyarrow' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == (
-        "False False\n"
-    )
-
-
-def test_the_file_is_the_same_after_a_rollback(path: str) -> None:
-    session = _open(path)
-    session.execute("CREATE TABLE t (a INTEGER PRIMARY KEY)")
-    session.close()
-    before = _hash(path)
-    session = _open(path)
-    session.begin()
-    session.execute(DIALECT.create_table(TableRef(None, "u"), (Column("a", INTEGER),)))
-    session.execute(DIALECT.add_column(TableRef(None, "t"), Column("b", TEXT)))
-    columns = (Column("a", BIGINT), Column("b", TEXT))
-    batch = pa.RecordBatch.from_pydict({"a": [5], "b": ["x"]})
-    assert session.write(TableRef(None, "t"), columns, [batch]) == 1
-    assert session.table(TableRef(None, "u")) is not None
-    assert session.describe("SELECT * FROM t") == columns
-    session.rollback()
-    session.rollback()
-    assert session.tables() == [TableRef(None, "t")]
-    session.begin()
-    session.close()
-    session.close()
-    assert _hash(path) == before
-
-
 def test_a_second_writer_waits_and_is_then_told(path: str, session: SQLiteSession) -> None:
     session.execute("CREATE TABLE t (a INTEGER)")
     other = _open(path)
@@ -102,71 +66,12 @@ def test_a_second_writer_waits_and_is_then_told(path: str, session: SQLiteSessio
     other.close()
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [("no/such/x.db", "folder of `.*` does not exist"), ("garbage", "is not a database")],
-)
-def test_a_file_that_cannot_be_opened(tmp_path: Path, name: str, message: str) -> None:
-    (tmp_path / "garbage").write_text("hello" * 1000)
-    with pytest.raises(ConnectError, match=message):
-        _open(str(tmp_path / name))
-
-
-def test_a_missing_file_is_not_made_by_a_reader(tmp_path: Path) -> None:
-    with pytest.raises(ConnectError, match="does not exist"):
-        _open(str(tmp_path / "none.db"), read_only=True)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_reader_may_describe_and_make_temporary_tables_but_not_write(path: str, session: SQLiteSession) -> None:
-    session.execute("CREATE TABLE t (a INT32)")
-    reader = _open(path, read_only=True)
-    assert reader.describe("SELECT a FROM t") == (Column("a", INTEGER),)
-    reader.execute("CREATE TEMP TABLE s (a)")
-    with pytest.raises(RunError, match="readonly"):
-        reader.execute("INSERT INTO t VALUES (1)")
-    reader.close()
-
-
-def test_memory_databases_are_apart() -> None:
-    first, second = _open(":memory:"), _open(":memory:")
-    assert first.identity != second.identity
-    first.execute("CREATE TABLE t (a INTEGER)")
-    assert second.tables() == []
-    first.close()
-    second.close()
-
-
-def test_execute_counts_rows(session: SQLiteSession) -> None:
-    assert session.execute("CREATE TABLE t (a INTEGER)") == -1
-    assert session.execute("INSERT INTO t VALUES (?), (?)", [1, 2]) == 2
-    assert session.execute("UPDATE t SET a = a + 1") == 2
-    assert session.execute("DELETE FROM t WHERE a = 2") == 1
+def test_a_parameter_that_cannot_be_stored_is_refused(session: SQLiteSession) -> None:
+    session.execute("CREATE TABLE t (a INTEGER)")
     with pytest.raises(DataError, match="NaN cannot be stored"):
         session.execute("INSERT INTO t VALUES (?)", [float("nan")])
     with pytest.raises(DataError, match="whole numbers end"):
         session.execute("INSERT INTO t VALUES (?)", [2**63])
-
-
-def test_text_with_parameter_characters_is_untouched(session: SQLiteSession) -> None:
-    text = "50% ? $1 :x %s"
-    query = f"SELECT '{text}' AS a -- trailing ?"
-    [batch] = session.read(query, session.describe(query))
-    assert batch.to_pylist() == [{"a": text}]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_odd_names(session: SQLiteSession, name: str) -> None:
-    ref = TableRef(None, name)
-    columns = (Column(name, INTEGER),)
-    session.execute(DIALECT.create_table(ref, columns, [name]))
-    session.execute(DIALECT.unique_index(ref, name + "_i", [name]))
-    session.write(ref, columns, [pa.RecordBatch.from_arrays([pa.array([7], pa.int32())], names=[name])])
-    info = session.table(ref)
-    assert info is not None
-    assert (info.ref, info.primary_key, [column.name for column in info.columns]) == (ref, (name,), [name])
-    query = f"SELECT * FROM {DIALECT.table(ref)}"
-    assert [batch.to_pylist() for batch in session.read(query, session.describe(query))] == [[{name: 7}]]
 
 
 def test_the_catalogue(session: SQLiteSession) -> None:
@@ -213,23 +118,11 @@ def test_a_schema_is_an_attached_database_or_a_prefix(session: SQLiteSession, tm
     assert session.tables("analytics") == [ref]
 
 
-@pytest.mark.parametrize(
-    ("query", "message"),
-    [
-        ("SELECT\n  nope FROM t", r"no such column: nope.*line 2, column 3"),
-        ("SELEC 1", r"syntax error.*line 1, column 1"),
-        ("SELECT * FROM missing", r"no such table: .*missing"),
-        ("INSERT INTO t VALUES (1)", "syntax error"),
-        ("SELECT 1; DROP TABLE t", "one statement"),
-        ("SELECT 1 AS a, 2 AS b, 3 AS a", "two columns named `a`"),
-        ("SELECT ? AS a", "parameter"),
-    ],
-)
-def test_a_query_that_cannot_be_read(session: SQLiteSession, query: str, message: str) -> None:
+def test_describing_leaves_no_view_behind(session: SQLiteSession) -> None:
     session.execute("CREATE TABLE t (a INTEGER)")
-    with pytest.raises(SqlError, match=re.compile(message, re.DOTALL)):
-        session.describe(query)
-    assert session.fetch("SELECT count(*) FROM t") == [(0,)]
+    session.describe("SELECT a FROM t")
+    with pytest.raises(SqlError, match="no such column: nope"):
+        session.describe("SELECT nope FROM t")
     assert session.fetch("SELECT count(*) FROM temp.sqlite_master") == [(0,)]
 
 
@@ -241,17 +134,6 @@ def test_batches_arrive_one_after_the_other(session: SQLiteSession) -> None:
     rows.close()  # type: ignore[attr-defined]
 
 
-def test_interrupt_stops_a_statement(session: SQLiteSession) -> None:
-    query = f"SELECT count(*) AS n FROM ({ENDLESS})"
-    for run in (lambda: session.fetch(query), lambda: list(session.read(query, (Column("n", BIGINT),)))):
-        threading.Timer(0.2, session.interrupt).start()
-        start = time.monotonic()
-        with pytest.raises(CancelledError, match="interrupted"):
-            run()
-        assert time.monotonic() - start < 2
-    assert session.fetch("SELECT 1") == [(1,)]
-
-
 def test_interrupt_stops_a_write_at_the_next_batch(session: SQLiteSession) -> None:
     session.execute("CREATE TABLE t (a BIGINT)")
 
@@ -261,7 +143,7 @@ def test_interrupt_stops_a_write_at_the_next_batch(session: SQLiteSession) -> No
                 session.interrupt()
             yield pa.RecordBatch.from_pydict({"a": [number]})
 
-    with pytest.raises(CancelledError, match="interrupted"):
+    with pytest.raises(CancelledError, match="cancelled; nothing was written"):
         session.write(TableRef(None, "t"), (Column("a", BIGINT),), batches())
     assert session.fetch("SELECT count(*) FROM t") == [(0,)]
 

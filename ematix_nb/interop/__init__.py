@@ -1,0 +1,1 @@
+"""Rows as the frames of other libraries: polars, pandas, Spark."""
