@@ -28,6 +28,7 @@ def prepare(connection: Any, query: str) -> list[Any]:
     """What the server says of a query's columns, from a statement that is prepared and never executed.
 
     Raises:
+        SqlError: The query has parameters.
         pymysql.err.Error: The query is wrong.
     """
     from pymysql.protocol import FieldDescriptorPacket
@@ -41,6 +42,9 @@ def prepare(connection: Any, query: str) -> list[Any]:
     if columns:
         connection._read_packet()  # noqa: SLF001
     connection._execute_command(CLOSE, struct.pack("<I", statement))  # noqa: SLF001
+    if parameters:
+        message = "the query has a parameter `?`, and nothing gives it a value"
+        raise SqlError(message, "write the value itself")
     return fields
 
 
@@ -60,7 +64,7 @@ def describe(connection: Any, query: str, listed: Listed) -> tuple[Column, ...]:
 def check_names(names: Sequence[str]) -> None:
     """Refuse results that no table can hold."""
     if not names:
-        message = "the query gives no columns"
+        message = "syntax error: the text is no SELECT, it gives no columns"
         raise SqlError(message, "name at least one column after SELECT")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

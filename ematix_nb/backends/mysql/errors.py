@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ematix_nb.connections.secret import redact
 from ematix_nb.errors import (
+    CANCELLED,
     CancelledError,
     ConnectError,
     DataError,
@@ -64,6 +65,7 @@ SQL = (1046, 1049, 1051, 1052, 1054, 1055, 1056, 1059, 1060, 1061, 1064, 1066, 1
        1140, 1146, 1149, 1166, 1222, 1241, 1242, 1247, 1248, 1267, 1271, 1305, 1327, 1347, 1348, 1356, 1582, 1630,
        3032, 4161)  # fmt: skip
 _LINE = re.compile(r"near '(?P<near>.*)' at line (?P<line>\d+)$", re.DOTALL)
+_UNKNOWN = re.compile(r"Unknown column '(?P<name>[^']+)' in ")
 _COLUMN = re.compile(r"(?:for column|column) [`'](?P<column>(?:[^`']|'')*)['`](?: at row (?P<row>\d+))?$")
 _QUALIFIED = re.compile(r"for column `[^`]*`\.`[^`]*`\.`(?P<column>[^`]*)` at row (?P<row>\d+)$")
 _ROW = re.compile(r" at row (?P<row>\d+)$")
@@ -130,7 +132,7 @@ def translate(exc: Exception, *, query: str = "", offset_lines: int = 0, cancell
     """
     code, text = code_of(exc), text_of(exc)
     if cancelled and (code in INTERRUPTED or code in LOST):
-        return CancelledError("the statement was stopped, as asked", "nothing of this transaction was kept")
+        return CancelledError(CANCELLED)
     if code in LOST:
         return TransientError(f"the connection was lost: {shorten(text, TEXT_LIMIT)}", "try again")
     if code in TRANSIENT or code in INTERRUPTED:
@@ -142,7 +144,7 @@ def translate(exc: Exception, *, query: str = "", offset_lines: int = 0, cancell
     if code in DATA:
         return data_error(code, text)
     if code in SQL:
-        return SqlError(shorten(text, TEXT_LIMIT), where=_place(text, query, offset_lines))
+        return SqlError(_told(text), where=_place(text, query, offset_lines))
     return RunError(f"the server failed ({code}): {shorten(text, TEXT_LIMIT)}")
 
 
@@ -163,9 +165,19 @@ def data_error(code: int, text: str) -> DataError:
     return DataError(f"{place}{': ' if place else ''}{shorten(text, TEXT_LIMIT)}", DATA.get(code, ""))
 
 
+def _told(text: str) -> str:
+    """A syntax error without the advice to look into the manual."""
+    found = _LINE.search(text)
+    if "error in your SQL syntax" not in text or not found:
+        return shorten(text, TEXT_LIMIT)
+    return f"syntax error near `{shorten(found['near'])}`" if found["near"] else "syntax error at the end of the query"
+
+
 def _place(text: str, query: str, offset_lines: int) -> str:
     """Line and column in the user's query, both from 1; empty when unknown."""
-    found = _LINE.search(text)
+    found, unknown = _LINE.search(text), _UNKNOWN.match(text)
+    if unknown and query:
+        return _first_place(unknown["name"].rpartition(".")[2], query)
     if not found or not query:
         return ""
     line = int(found["line"]) - offset_lines
@@ -175,6 +187,15 @@ def _place(text: str, query: str, offset_lines: int) -> str:
     start = found["near"].splitlines()[0][:40] if found["near"] else ""
     column = lines[line - 1].find(start) + 1 if start else 0
     return f"line {line}, column {column}" if column else f"line {line}"
+
+
+def _first_place(name: str, query: str) -> str:
+    """Where a name stands first in a query; empty when it is not found as a word."""
+    word = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", query)
+    if not word:
+        return ""
+    before = query[: word.start()]
+    return f"line {before.count(chr(10)) + 1}, column {word.start() - before.rfind(chr(10))}"
 
 
 def driver_errors() -> tuple[type[Exception], ...]:

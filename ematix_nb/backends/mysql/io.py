@@ -11,7 +11,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.base import BATCH_ROWS
-from ematix_nb.errors import CancelledError, ConnectError, RunError, TransientError, UsageError
+from ematix_nb.errors import CANCELLED, CancelledError, ConnectError, RunError, TransientError, UsageError
 
 from .capabilities import CAPABILITIES
 from .catalogue import Catalogue
@@ -176,7 +176,7 @@ class MySQLSession:
                     self._run("SET SESSION lock_wait_timeout = DEFAULT")
             if first in _WRITES:
                 self._refuse_warnings(ignored=sql.lstrip()[:13].upper() in DUPLICATE_IGNORED)
-        return touched
+        return touched if first not in _COMMITS else -1
 
     def fetch(self, sql: str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Run one query and return its (few) rows."""
@@ -251,8 +251,7 @@ class MySQLSession:
         """
         if self._interrupted:
             self.rollback()
-            message = "the statement was stopped, as asked"
-            raise CancelledError(message, "nothing of this transaction was kept")
+            raise CancelledError(CANCELLED)
         with self._translated():
             if not self._in_transaction():
                 message = "the transaction is not open any more: a statement committed it, or the server ended it"
@@ -353,12 +352,21 @@ class MySQLSession:
     # -- writing ----------------------------------------------------------------------------------------------
 
     def write(self, ref: TableRef, columns: Sequence[Column], batches: Iterable[pa.RecordBatch]) -> int:
-        """Append batches by LOAD DATA LOCAL, or by INSERT where the server forbids that; the rows written.
+        """Append batches by LOAD DATA LOCAL, or by INSERT where the server forbids that, all or none; the rows written.
 
         Raises:
             DataError: A value does not fit; names column, row (from 1 over all batches) and value.
         """
-        return write_batches(self, ref, columns, batches)
+        if self._in_transaction():
+            return write_batches(self, ref, columns, batches)
+        self.begin()
+        try:
+            written = write_batches(self, ref, columns, batches)
+            self.commit()
+        except BaseException:
+            self.rollback()
+            raise
+        return written
 
     def load_local(self, statement: str, chunks: Iterable[bytes]) -> int:
         """Run LOAD DATA LOCAL with the given chunks; the rows loaded.
@@ -476,8 +484,7 @@ class MySQLSession:
 
     def _check_interrupt(self) -> None:
         if self._interrupted:
-            message = "the statement was stopped, as asked"
-            raise CancelledError(message, "nothing of this transaction was kept")
+            raise CancelledError(CANCELLED)
 
     @contextlib.contextmanager
     def _translated(self, query: str = "", offset_lines: int = 0) -> Iterator[None]:
@@ -498,7 +505,7 @@ class MySQLSession:
         recently = time.monotonic() - self._interrupted_at < CANCEL_TIMEOUT_S
         if isinstance(exc, OSError | EOFError) or code_of(exc) == 0:
             if self._interrupted or recently:
-                return CancelledError("the statement was stopped, as asked", "nothing of this transaction was kept")
+                return CancelledError(CANCELLED)
             return TransientError("the connection was lost", "try again")
         cancelled = self._interrupted or recently
         return translate(exc, query=query, offset_lines=offset_lines, cancelled=cancelled)
