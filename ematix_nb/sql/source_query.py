@@ -189,7 +189,7 @@ def _limit(_engine: str, dialect: Dialect, step: PreTransform, source: str, name
     return f"SELECT {dialect.columns(names)} FROM {source} LIMIT {step.arguments[0]}"
 
 
-_RANDOM = {"sqlite": "(random() / 18446744073709551616.0 + 0.5)"}
+_RANDOM = {"sqlite": "(random() / 18446744073709551616.0 + 0.5)", "mysql": "RAND()"}
 """A number from 0 to 1; SQLite's is a whole number of 64 bits."""
 
 

@@ -118,8 +118,8 @@ class Catalogue:
             " (SELECT count(*) FROM information_schema.triggers AS g"
             f" WHERE g.event_object_schema = {schema} AND g.event_object_table = {name})"
             f" FROM information_schema.tables AS t WHERE t.table_schema = {schema} AND t.table_name = {name}"
-            " AND t.table_type NOT LIKE '%TEMPORARY%'"
-        )
+            f" AND t.table_type NOT LIKE '%TEMPORARY%' ORDER BY CAST(t.table_name AS BINARY) = {name} DESC"
+        )  # where names fold case, there is but one
         if not rows:
             return "table", INNODB, False
         kind, engine, options, triggers = rows[0]

@@ -54,6 +54,7 @@ class Settings:
     ssl_cert: str = ""
     ssl_key: str = ""
     read_only: bool = False
+    zero_dates_are_null: bool = False
 
     @property
     def place(self) -> str:
@@ -92,6 +93,7 @@ def settings_of(connection: Any, *, read_only: bool) -> Settings:
         ssl_cert=extra.get("ssl_cert", ""),
         ssl_key=extra.get("ssl_key", ""),
         read_only=read_only or plain.read_only,
+        zero_dates_are_null=plain.zero_dates == "null",
     )
 
 

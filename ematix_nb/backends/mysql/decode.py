@@ -97,6 +97,17 @@ def decode(column: Column, cells: pa.Array, done: int) -> pa.Array:
         raise _refusal(column, cells[row].as_py(), done + row + 1) from None
 
 
+def without_zero_dates(column: Column, cells: pa.Array) -> pa.Array:
+    """The cells of a date or time column, with NULL in place of ``0000-00-00``."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if column.type.kind not in ("date", "timestamp", "timestamptz"):
+        return cells
+    zero = pc.starts_with(_ascii(cells), "0000-00-00")
+    return pc.if_else(zero, pa.scalar(None, pa.binary()), cells)
+
+
 def _converter(kind: DataType) -> Callable[[pa.Array], pa.Array]:
     if kind.kind == "bytes":
         return lambda cells: cells
@@ -219,7 +230,7 @@ def _refusal(column: Column, value: bytes | None, row: int) -> DataError:
     if kind.kind in ("date", "timestamp", "timestamptz"):
         hint = f"write NULLIF(CAST({name} AS CHAR), '{shown}') in the query, or correct the value"
         if shown.startswith("0000-00-00"):
-            hint = f"a zero date is no date: write IF({name} = 0, NULL, {name}) in the query"
+            hint = f"a zero date is no date: write NULLIF({name}, 0) in the query, or set zero_dates = 'null'"
     elif kind.kind == "time":
         hint = f"write TIME_TO_SEC({name}) or CAST({name} AS CHAR) in the query"
     elif kind.kind == "boolean":

@@ -87,6 +87,7 @@ class MySQLDialect(Dialect):
 
     name: ClassVar[str] = SYSTEM
     row_order: ClassVar[str] = PLACE
+    limit_keeps_order: ClassVar[bool] = False
     upserts_on_conflict: ClassVar[bool] = False
     now_seconds: ClassVar[str] = "CAST(UNIX_TIMESTAMP(SYSDATE(6)) AS DOUBLE)"
     type_names: ClassVar[dict[str, str]] = {

@@ -43,6 +43,7 @@ DATA = {
     1452: "load the referenced table first",
     1217: "delete the rows that refer to it first",
     1451: "delete the rows that refer to it first",
+    1153: "raise max_allowed_packet of the server, or switch local_infile on",
     1365: "",
     1367: "",
     1411: "",

@@ -292,7 +292,8 @@ class MySQLSession:
 
         def stream() -> Generator[pa.RecordBatch, None, None]:
             with self._translated(query, added), self._reading(statement) as reader:
-                yield from batches(columns, reader.blocks(most, self._check_interrupt), self._check_interrupt)
+                blocks = reader.blocks(most, self._check_interrupt)
+                yield from batches(columns, blocks, zero_dates_are_null=self._settings.zero_dates_are_null)
                 if reader.failure is not None:
                     self._raise_failure(reader.failure)
 

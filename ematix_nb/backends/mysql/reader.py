@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ematix_nb.declare.data_types import to_arrow
 
-from .decode import decode, gathered
+from .decode import decode, gathered, without_zero_dates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -125,15 +125,19 @@ class PacketReader:
                 self._fill()
 
 
-def batches(columns: Sequence[Column], blocks: Iterator[Rows], check: Callable[[], None]) -> Iterator[pa.RecordBatch]:
+def batches(
+    columns: Sequence[Column], blocks: Iterator[Rows], *, zero_dates_are_null: bool = False
+) -> Iterator[pa.RecordBatch]:
     """Blocks of packets as record batches."""
     import pyarrow as pa
 
     schema = pa.schema([(column.name, to_arrow(column.type)) for column in columns])
     done = 0
     for rows in blocks:
-        check()
         cells = gathered(rows.data, rows.starts, len(columns))
-        arrays = [decode(column, texts, done) for column, texts in zip(columns, cells, strict=True)]
+        arrays = []
+        for column, texts in zip(columns, cells, strict=True):
+            known = without_zero_dates(column, texts) if zero_dates_are_null else texts
+            arrays.append(decode(column, known, done))
         done += len(rows.starts)
         yield pa.record_batch(arrays, schema=schema)

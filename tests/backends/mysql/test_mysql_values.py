@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ematix_nb.backends.mysql import BACKEND
+from ematix_nb.connections.kinds import MySQLConnection
 from ematix_nb.declare.data_types import BOOLEAN, BYTES, DOUBLE, TEXT, TIMESTAMP, TIMESTAMPTZ, UUID, DataType, to_arrow
 from ematix_nb.declare.spec import Column, TableRef
 from ematix_nb.errors import DataError, SqlError
@@ -101,6 +103,18 @@ def test_values_that_no_type_holds_are_refused(
         read(session, "SELECT v FROM t")
     assert hint in caught.value.hint
     assert session.fetch("SELECT 1") == [(1,)]
+
+
+def test_zero_dates_are_null_when_asked(session: MySQLSession, mysql_url: str) -> None:
+    session.execute("CREATE TABLE t (d DATE, t DATETIME(6), v VARCHAR(20))")
+    session.execute("INSERT INTO t VALUES ('0000-00-00', '0000-00-00', '0000-00-00'), ('2024-01-01', NULL, NULL)")
+    lenient = BACKEND.open(MySQLConnection(name="l", url=mysql_url, zero_dates="null"), read_only=True)
+    assert read(lenient, "SELECT * FROM t") == [
+        {"d": None, "t": None, "v": "0000-00-00"},
+        {"d": dt.date(2024, 1, 1), "t": None, "v": None},
+    ]
+    lenient.close()
+    assert read(session, "SELECT NULLIF(d, 0) AS d FROM t") == [{"d": None}, {"d": dt.date(2024, 1, 1)}]
 
 
 def test_a_geometry_is_refused_by_name(session: MySQLSession) -> None:
