@@ -32,7 +32,7 @@ class ColumnPlan:
 
 @dataclass(frozen=True)
 class SchemaChange:
-    """A change of the target's schema, applied in the run's own transaction."""
+    """A change of the target's schema, applied in the run's own transaction where the system can do that."""
 
     text: str
     """For people: ``create table analytics.orders``."""

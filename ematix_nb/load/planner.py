@@ -144,7 +144,7 @@ def _plan(
         schema_changes=schema.changes,
         window=reading.window,
         warnings=warnings,
-        notes=(*reading.notes, *_untouched(side, data), *_promises(side)),
+        notes=(*reading.notes, *_untouched(side, data), *_promises(side, schema)),
         target_exists=side.info is not None,
         strip_nul=spec.policies.on_nul == "strip",
         meta=schema.meta,
@@ -536,7 +536,13 @@ def _untouched(side: TargetSide, data: Sequence[Column]) -> tuple[str, ...]:
     return (f"columns of the target that the source does not give: {', '.join(left)}",) if left else ()
 
 
-def _promises(side: TargetSide) -> tuple[str, ...]:
+def _promises(side: TargetSide, schema: SchemaPlan) -> tuple[str, ...]:
+    if schema.changes and not side.capabilities.transactional_ddl:
+        return (*_advances(side), "changes of the schema commit by themselves, before the rows do")
+    return _advances(side)
+
+
+def _advances(side: TargetSide) -> tuple[str, ...]:
     if side.capabilities.sequences_survive_rollback and side.info is not None and side.info.defaults:
         return ("a dry run leaves nothing behind, but sequences of the target's identity columns may advance",)
     return ()

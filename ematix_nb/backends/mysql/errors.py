@@ -62,7 +62,8 @@ KEYS = {
     1071: "make the key columns shorter; an index holds at most 3072 bytes",
     1118: "declare long texts as Text instead of String(n): a row holds at most 65535 bytes of them",
 }
-SQL = (1046, 1049, 1051, 1052, 1054, 1055, 1056, 1059, 1060, 1061, 1064, 1066, 1091, 1093, 1109, 1110, 1111, 1115, 1116,
+SQL = (1007, 1050,
+       1046, 1049, 1051, 1052, 1054, 1055, 1056, 1059, 1060, 1061, 1064, 1066, 1091, 1093, 1109, 1110, 1111, 1115, 1116,
        1140, 1146, 1149, 1166, 1222, 1241, 1242, 1247, 1248, 1267, 1271, 1305, 1327, 1347, 1348, 1356, 1582, 1630,
        3032, 4161)  # fmt: skip
 _LINE = re.compile(r"near '(?P<near>.*)' at line (?P<line>\d+)$", re.DOTALL)

@@ -431,6 +431,7 @@ class MySQLSession:
         """Remove a table that a failed run made, unless somebody has filled it; nobody can do so in between."""
         name = self.dialect.table(ref)
         with self._translated():
+            self._run(f"SET SESSION lock_wait_timeout = {DDL_LOCK_TIMEOUT_S}")
             self._run(f"LOCK TABLES {name} WRITE")
             try:
                 if not self._ask(f"SELECT 1 FROM {name} LIMIT 1"):
