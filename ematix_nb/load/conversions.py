@@ -33,6 +33,8 @@ INTEGER_RANGE = {
 }
 TEXT_LIKE = ("text", "string", "json", "jsonb", "uuid")
 FLOATS = ("float", "double")
+CHECKED_KINDS = ("timestamp", "timestamptz", "time", "bytes", "array", "struct", "map")
+"""Kinds whose types differ by what they hold at most."""
 LONGEST_SHOWN = 80
 
 
@@ -156,7 +158,7 @@ def _from_other(source: DataType, target: DataType) -> Conversion:
     kinds = (source.kind, target.kind)
     if kinds in (("timestamp", "timestamptz"), ("timestamptz", "timestamp")):
         return _refused("one has a time zone, the other has none; convert it in the SELECT (AT TIME ZONE ...)")
-    if source.kind == target.kind and source.kind in ("timestamp", "timestamptz", "time", "array", "struct", "map"):
+    if source.kind == target.kind and source.kind in CHECKED_KINDS:
         return EACH_CHECKED
     if kinds == ("date", "timestamp"):
         return _widened("midnight of the day")

@@ -197,7 +197,7 @@ NATIVE: dict[str, tuple[tuple[str, str], ...]] = {
         ("timestamp(6) NULL", "'2024-03-31 02:30:00.123456'"), ("date", "'0000-00-00'"), ("date", "'2024-02-00'"),
         ("datetime", "'0000-00-00 00:00:00'"), ("tinytext", "'a '"), ("mediumblob", "x'00'"), ("inet6", "'::1'"),
         ("uuid", "'6b8e2b2e-8e4f-4e53-9a3a-0d6f5b0c1a2b'"), ("varchar(9) CHARACTER SET latin1", "'größe'"),
-        ("decimal(65,30)", "0.000000000000000000000000000001"), ("double", "-0e0"), ("text", "'A\0b'"),
+        ("decimal(65,30)", "0.000000000000000000000000000001"), ("double", "-0e0"), ("text", "'A\\0b'"),
     ),
     "duckdb": (
         ("HUGEINT", "'170141183460469231731687303715884105727'"),

@@ -78,6 +78,10 @@ class Sink:
         if kind.kind == "bytes" and kind.length:
             long = pc.greater(pc.binary_length(values), kind.length)
             self._refuse(values, long, done, f"longer than {kind.length} bytes")
+        if kind.native.startswith("binary("):
+            size = int(kind.native.partition("(")[2].rstrip(")"))
+            other = pc.not_equal(pc.binary_length(values), size)
+            self._refuse(values, other, done, f"BINARY fills up to its {size} bytes")
         if kind.kind in TEXT_KINDS:
             self._check_text(values, done)
         if kind.native == "year":

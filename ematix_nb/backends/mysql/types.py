@@ -105,7 +105,7 @@ def _plain(column: Declared, name: str, arguments: str, *, unsigned: bool, as_so
         return FLOAT_AT_HOME
     if name in _NAMED:
         return DataType(_NAMED[name])
-    return _text_type(column, name, arguments)
+    return _text_type(column, name, arguments, as_source=as_source)
 
 
 def _is_marked(name: str, arguments: str, comment: str) -> bool:
@@ -122,15 +122,18 @@ def _time_type(name: str, digits: int, declaration: str, *, as_source: bool) -> 
     return DataType(kind, precision=precision)
 
 
-def _text_type(column: Declared, name: str, arguments: str) -> DataType:  # noqa: PLR0911  one branch a family of types
+def _text_type(column: Declared, name: str, arguments: str, *, as_source: bool) -> DataType:  # noqa: PLR0911  one branch a family of types
     length = int(arguments) if arguments.isdigit() else None
     if column.json or (name in _TEXTS and column.comment == "json"):
         return DataType("json")
     if name in _TEXTS:
         return TEXT
-    if name in _BLOBS or name in ("binary", "varbinary"):
-        found = DataType("bytes", length=length if name == "varbinary" else None)
-        return _spelled(found, column.declaration) if name == "binary" else found
+    if name in _BLOBS:
+        return DataType("bytes")
+    if name == "varbinary" and not as_source:
+        return DataType("bytes", length=length)
+    if name in ("binary", "varbinary"):
+        return _spelled(DataType("bytes"), column.declaration)
     if name == "varchar":
         return DataType("string", length=length) if length else TEXT
     if name == "char":

@@ -81,6 +81,18 @@ def test_keys_of_others_lose_no_row(load: Load, admin: Any, collation: str) -> N
     assert counts(load(rows.replace("('c'", "('C'"), mode="append", target="u")) == {"read": 3, "inserted": 3}
 
 
+def test_keys_of_bytes_and_several_columns(load: Load) -> None:
+    rows = "SELECT * FROM (VALUES ('\\x00\\xFF'::BLOB, 'a', 1), (''::BLOB, 'a', 2)) AS v (b, t, n)"
+    options: dict[str, Any] = {"mode": "merge", "keys": ("b", "t")}
+    assert counts(load(rows, **options)) == {"read": 2, "inserted": 2}
+    assert counts(load(rows.replace("2)", "3)"), **options)) == {"read": 2, "updated": 1, "unchanged": 1}
+    versions = {"mode": "scd2", "keys": ("b",), "target": "u"}
+    assert counts(load(rows, **versions)) == {"read": 2, "inserted": 2}
+    assert counts(load(rows, **versions)) == {"read": 2, "unchanged": 2}
+    with pytest.raises(DataError, match="longer than 1400 bytes"):
+        load("SELECT repeat('x', 1401)::BLOB AS b, 'a' AS t, 1 AS n", **options)
+
+
 def test_long_keys_are_refused_by_value(load: Load) -> None:
     load("SELECT repeat('é', 700) AS k, 1 AS v", mode="merge", keys=("k",))
     with pytest.raises(DataError, match="column `k`, row 1: a text of 701 characters does not fit"):
