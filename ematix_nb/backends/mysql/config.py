@@ -99,8 +99,10 @@ def settings_of(connection: Any, *, read_only: bool) -> Settings:
 
 def tls_options(settings: Settings) -> dict[str, Any]:
     """The driver's TLS arguments: other machines have to show a certificate for their name unless the URL says else."""
-    if settings.ssl_mode == "disabled" or (not settings.ssl_mode and is_local(settings)):
+    if settings.ssl_mode == "disabled":
         return {"ssl_disabled": True}
+    if not settings.ssl_mode and is_local(settings):
+        return {}  # TLS where the server offers it: MySQL's usual login needs it, or one more package
     import ssl
 
     context = ssl.create_default_context(cafile=settings.ssl_ca or None)

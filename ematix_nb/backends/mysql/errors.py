@@ -115,6 +115,9 @@ def connect_error(exc: Exception, settings: Settings) -> ConnectError:
     if "refused" in low:
         message = f"nothing listens at {settings.place}: connection refused"
         return ConnectError(message, "is the server started? check host and port")
+    if "cryptography" in low:
+        message = f"the login of `{settings.user}` at {settings.place} needs TLS, or the package `cryptography`"
+        return ConnectError(message, "set ssl_mode=required in the URL, or pip install cryptography")
     if "ssl" in low or "certificate" in low:
         message = f"no trusted connection to {settings.place}: {shorten(text, TEXT_LIMIT)}"
         hint = "other machines are asked for a valid certificate; ssl_ca=, ssl_mode= in the URL say otherwise"
