@@ -37,10 +37,7 @@ _COLUMN = re.compile(r"CSV column #(\d+)")
 
 
 def _text(file: DataFile) -> io.TextIOWrapper:
-    import pyarrow as pa
-
-    stream = pa.input_stream(str(file.path), compression="detect")
-    return io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+    return io.TextIOWrapper(file.stream(), encoding="utf-8-sig", newline="")
 
 
 def _rows(file: DataFile, config: FileConfig) -> Iterator[tuple[int, list[str]]]:
@@ -155,9 +152,10 @@ def _open(
         false_values=["false", "False", "FALSE"],
     )
     try:
-        yield from arrow_csv.open_csv(
-            str(file.path), read_options=reading, parse_options=parsing, convert_options=converting
-        )
+        with file.stream() as stream:
+            yield from arrow_csv.open_csv(
+                stream, read_options=reading, parse_options=parsing, convert_options=converting
+            )
     except pa.ArrowInvalid as exc:
         if "Empty CSV file" not in str(exc):
             raise
@@ -201,7 +199,7 @@ def _located(file: DataFile, names: Sequence[str], config: FileConfig, text: str
     return DataError(message, "correct the file, `csv_delimiter` or `csv_quote`")
 
 
-class CsvWriter:
+class Writer:
     """Writes batches to one CSV file: texts quoted, NULL as the unquoted ``csv_null_value``."""
 
     def __init__(self, sink: Any, columns: Sequence[Column], config: FileConfig) -> None:

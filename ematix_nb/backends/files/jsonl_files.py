@@ -53,10 +53,8 @@ _LONG_INTEGER = re.compile(rb"[\s:,\[]-?[0-9]{16,}[\s,}\]]")
 
 def _blocks(file: DataFile) -> Iterator[tuple[int, bytes]]:
     """Whole lines in blocks, each with the number of its first line, from 1."""
-    import pyarrow as pa
-
     first, rest = 1, b""
-    with pa.input_stream(str(file.path), compression="detect") as stream:
+    with file.stream() as stream:
         while chunk := stream.read(BLOCK_BYTES):
             cut = chunk.rfind(b"\n") + 1
             if cut == 0:
@@ -346,7 +344,7 @@ def _array(values: list[Any], kind: DataType, file: DataFile, lines: list[int], 
         raise
 
 
-class JsonlWriter:
+class Writer:
     """Writes batches to one JSONL file."""
 
     def __init__(self, sink: Any, columns: Sequence[Column], config: FileConfig) -> None:
