@@ -9,7 +9,7 @@ from .capabilities import CAPABILITIES
 if TYPE_CHECKING:
     from ematix_nb.backends.base import Capabilities
 
-    from .io import LocalFileSession
+    from .io import FolderSession
 
 
 class LocalFilesBackend:
@@ -18,7 +18,7 @@ class LocalFilesBackend:
     kinds: tuple[str, ...] = ("object_store_local",)
     capabilities: Capabilities = CAPABILITIES
 
-    def open(self, connection: Any, *, read_only: bool = False, create: bool = True) -> LocalFileSession:
+    def open(self, connection: Any, *, read_only: bool = False, create: bool = True) -> FolderSession:
         """Open the folder of a connection; a writer makes it when its parent exists.
 
         Without ``create`` an empty folder stands in for one that is not there.
@@ -27,9 +27,12 @@ class LocalFilesBackend:
             ConnectError: When the folder does not exist or may not be read.
         """
         from .config import file_config
-        from .io import LocalFileSession
+        from .io import FolderSession
+        from .local import open_local
 
-        return LocalFileSession(file_config(connection, write=not read_only, create=create), read_only=read_only)
+        ready = connection.resolved()
+        storage = open_local(ready, write=not read_only, create=create)
+        return FolderSession(storage, file_config(ready), read_only=read_only)
 
 
 BACKEND = LocalFilesBackend()

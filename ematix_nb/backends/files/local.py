@@ -44,7 +44,8 @@ class LocalStorage:
     def list(self, folder: str) -> Sequence[Entry]:
         """Every file below a folder."""
         found = []
-        for place, _, files in os.walk(self.root / folder):
+        start = self._inside(self.root / folder, folder)
+        for place, _, files in os.walk(start):
             for file in files:
                 path = Path(place) / file
                 try:

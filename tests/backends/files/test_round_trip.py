@@ -13,7 +13,7 @@ import pytest
 from ematix_nb.backends.base import Manifest, Verdict
 from ematix_nb.backends.files import BACKEND
 from ematix_nb.backends.files.dialect import store
-from ematix_nb.backends.files.io import LocalFileSession
+from ematix_nb.backends.files.io import FolderSession
 from ematix_nb.connections import ObjectStoreLocalConnection
 from ematix_nb.declare.data_types import (
     BIGINT,
@@ -72,9 +72,9 @@ NESTED: dict[str, tuple[DataType, list[Any]]] = {
 }
 
 
-def lake(root: Path, file_format: str, **options: Any) -> LocalFileSession:
+def lake(root: Path, file_format: str, **options: Any) -> FolderSession:
     session = BACKEND.open(ObjectStoreLocalConnection(name="lake", path=str(root), format=file_format, **options))
-    assert isinstance(session, LocalFileSession)
+    assert isinstance(session, FolderSession)
     return session
 
 
@@ -85,7 +85,7 @@ def batch_of(values: dict[str, tuple[DataType, list[Any]]]) -> tuple[list[Column
 
 
 def write(
-    session: LocalFileSession, thing: str, columns: list[Column], batches: list[pa.RecordBatch], run: str = "r1"
+    session: FolderSession, thing: str, columns: list[Column], batches: list[pa.RecordBatch], run: str = "r1"
 ) -> None:
     names = session.stage(thing, columns, iter(batches), run)
     before = session.manifest(thing)
@@ -93,7 +93,7 @@ def write(
     session.publish(thing, Manifest((before.seq if before else 0) + 1, (*files, *names), {"run": run}))
 
 
-def rows(session: LocalFileSession, sql: str) -> list[tuple[Any, ...]]:
+def rows(session: FolderSession, sql: str) -> list[tuple[Any, ...]]:
     query = open_file_query(session)
     try:
         return query.fetch(sql)
