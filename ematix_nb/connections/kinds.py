@@ -20,6 +20,7 @@ MYSQL_SCHEMES = ("mysql", "mariadb")
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 FILE_FORMATS = ("parquet", "csv", "jsonl", "json_lines", "orc")
 PARQUET_COMPRESSIONS = ("zstd", "snappy", "gzip", "lz4", "brotli", "uncompressed")
+ORC_COMPRESSIONS = ("zstd", "snappy", "zlib", "lz4", "uncompressed")
 PAYLOAD_FORMATS = ("json", "raw_bytes", "avro", "protobuf")
 
 
@@ -160,6 +161,7 @@ class _FileOptions(Connection):
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "format": FILE_FORMATS,
         "parquet_compression": PARQUET_COMPRESSIONS,
+        "orc_compression": ORC_COMPRESSIONS,
     }
 
     format: str = ""
@@ -174,6 +176,8 @@ class _FileOptions(Connection):
     """The text that stands for NULL; None means an empty unquoted field."""
     parquet_compression: str | None = None
     """None means zstd."""
+    orc_compression: str | None = None
+    """None means zstd."""
     partition_by: tuple[str, ...] = ()
     """Columns whose values become folders, outermost first."""
 
@@ -182,7 +186,8 @@ class _FileOptions(Connection):
             object.__setattr__(self, "format", "jsonl")
         if self._is_open(self.format):
             return
-        for option in ("csv_delimiter", "csv_header", "csv_quote", "csv_null_value", "parquet_compression"):
+        options = ("csv_delimiter", "csv_header", "csv_quote", "csv_null_value", "parquet_compression", "orc_compression")
+        for option in options:
             belongs_to = option.partition("_")[0]
             if getattr(self, option) is not None and belongs_to != self.format:
                 what = f"connection `{self.name}`: `{option}` has no meaning for format `{self.format}`"

@@ -427,6 +427,25 @@ class Jsonl(Files):
             return pa.Table.from_pylist([json.loads(line) for line in lines])
 
 
+class Orc(Files):
+    """A folder of ORC files."""
+
+    name = "orc"
+    format = "orc"
+
+    def write(self, path: Path, data: Any) -> None:
+        """Write one file."""
+        import pyarrow.orc as po
+
+        po.write_table(data, path)
+
+    def read(self, path: Path) -> Any:
+        """Read one file."""
+        import pyarrow.orc as po
+
+        return po.ORCFile(str(path)).read()
+
+
 def file_hashes(folder: Path) -> dict[str, str]:
     """Every file below a folder by its SHA-256, and every folder by its name."""
     return {
@@ -435,7 +454,7 @@ def file_hashes(folder: Path) -> dict[str, str]:
     }
 
 
-SYSTEMS: dict[str, type[System]] = {system.name: system for system in (Postgres, DuckDB, SQLite, Parquet, Csv, Jsonl)}
+SYSTEMS: dict[str, type[System]] = {system.name: system for system in (Postgres, DuckDB, SQLite, Parquet, Csv, Jsonl, Orc)}
 SQL_SYSTEMS = tuple(name for name, system in SYSTEMS.items() if system.is_sql)
 
 

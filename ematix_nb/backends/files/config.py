@@ -24,6 +24,7 @@ class FileConfig:
     csv_null_value: str = ""
     """The unquoted text that stands for NULL."""
     parquet_compression: str = "zstd"
+    orc_compression: str = "zstd"
     partition_by: tuple[str, ...] = ()
     target_file_rows: int | None = None
     target_file_bytes: int = TARGET_FILE_BYTES
@@ -49,8 +50,8 @@ class FileConfig:
 def _checked(name: str, value: Any) -> Any:
     if name == "partition_by":
         return (value,) if isinstance(value, str) else tuple(value)
-    if name == "parquet_compression" and value not in COMPRESSIONS:
-        message = f"`parquet_compression` is `{value}`, expected one of {', '.join(COMPRESSIONS)}"
+    if name in COMPRESSIONS and value not in COMPRESSIONS[name]:
+        message = f"`{name}` is `{value}`, expected one of {', '.join(COMPRESSIONS[name])}"
         raise DeclarationError(message, "choose one of them")
     if name in ("csv_delimiter", "csv_quote") and (not isinstance(value, str) or len(value) != 1 or value in "\r\n"):
         message = f"`{name}` is {value!r}, expected one character"
@@ -71,7 +72,6 @@ def file_config(connection: Any) -> FileConfig:
     if kind not in ENDINGS:
         message = f"connection `{connection.name}`: this version reads and writes {', '.join(ENDINGS)} files, not `{kind}`"
         raise DeclarationError(message, f"set `format` to one of {', '.join(ENDINGS)}")
-    names = ("csv_delimiter", "csv_header", "csv_quote", "csv_null_value", "parquet_compression", "partition_by")
-    given = {name: getattr(connection, name, None) for name in names}
+    given = {name: getattr(connection, name, None) for name in WRITE_OPTIONS}
     config = FileConfig(format=kind)
     return config.with_options({name: value for name, value in given.items() if value not in (None, ())})

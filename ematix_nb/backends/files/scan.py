@@ -12,7 +12,7 @@ from ematix_nb.declare.data_types import TEXT, DataType, from_arrow, to_arrow
 from ematix_nb.declare.spec import Column
 from ematix_nb.errors import SchemaDriftError, TransientError
 
-from . import csv_files, jsonl_files, parquet_files
+from . import csv_files, jsonl_files, orc_files, parquet_files
 from .streams import quoted, register_stream
 from .texts import guess
 from .widen import restored, wider
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .paths import DataFile
 
 ASKED_AT_ONCE = 8
-_FORMATS: dict[str, Any] = {"parquet": parquet_files, "csv": csv_files, "jsonl": jsonl_files}
+_FORMATS: dict[str, Any] = {"parquet": parquet_files, "csv": csv_files, "jsonl": jsonl_files, "orc": orc_files}
 
 
 @dataclass(frozen=True)

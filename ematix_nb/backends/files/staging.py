@@ -13,7 +13,7 @@ from ematix_nb.declare.data_types import to_arrow
 from ematix_nb.errors import DataError, DeclarationError, RunError, TransientError, known_names
 from ematix_nb.words import counted
 
-from . import csv_files, jsonl_files, parquet_files
+from . import csv_files, jsonl_files, orc_files, parquet_files
 from .capabilities import ENDINGS
 from .dialect import can_partition, store
 from .paths import partition_folder, real_name
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .config import FileConfig
     from .storage import Storage, Upload
 
-_FORMATS: dict[str, Any] = {"parquet": parquet_files, "csv": csv_files, "jsonl": jsonl_files}
+_FORMATS: dict[str, Any] = {"parquet": parquet_files, "csv": csv_files, "jsonl": jsonl_files, "orc": orc_files}
 _STAGED = re.compile(r"\.part-(?P<run>.+)-\d{5}\.[a-z.]+\.tmp")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
