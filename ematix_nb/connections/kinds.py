@@ -219,9 +219,55 @@ class ObjectStoreS3Connection(_S3Connection, _FileOptions):
     kind: ClassVar[str] = "object_store_s3"
     required: ClassVar[tuple[str, ...]] = ("bucket", "format")
 
+    profile: str = ""
+    """A profile of the AWS tools; empty for the one that the environment names, or `default`."""
+
     def _check(self) -> None:
         _S3Connection._check(self)  # noqa: SLF001 - both parents check their own part
         _FileOptions._check(self)  # noqa: SLF001
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class ObjectStoreAzureConnection(_FileOptions):
+    """Files in a container of Azure Blob Storage; without a key the machine's own login is used."""
+
+    kind: ClassVar[str] = "object_store_azure"
+    required: ClassVar[tuple[str, ...]] = ("account", "container", "format")
+
+    account: str = ""
+    container: str = ""
+    prefix: str = ""
+    endpoint: str = ""
+    account_key: str | None = None
+    sas_token: str | None = None
+
+    def _check(self) -> None:
+        super()._check()
+        if self.account_key is not None and self.sas_token is not None:
+            what = f"connection `{self.name}` ({self.kind}) has both `account_key` and `sas_token`"
+            raise DeclarationError(what, hint="give one of them")
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class ObjectStoreGcsConnection(_FileOptions):
+    """Files in a bucket of Google Cloud Storage; without a service account the machine's own login is used."""
+
+    kind: ClassVar[str] = "object_store_gcs"
+    required: ClassVar[tuple[str, ...]] = ("bucket", "format")
+
+    bucket: str = ""
+    prefix: str = ""
+    endpoint: str = ""
+    service_account: str = ""
+    """Path of the JSON key file of a service account."""
+    anonymous: bool = False
+    """No login at all, for public buckets."""
+
+    def _check(self) -> None:
+        super()._check()
+        if self.anonymous and self.service_account:
+            what = f"connection `{self.name}` ({self.kind}) has `service_account` and is `anonymous`"
+            raise DeclarationError(what, hint="give one of them")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -333,6 +379,8 @@ KINDS: dict[str, type[Connection]] = {
         DeltaS3Connection,
         ObjectStoreLocalConnection,
         ObjectStoreS3Connection,
+        ObjectStoreAzureConnection,
+        ObjectStoreGcsConnection,
         KafkaConnection,
         RabbitMQConnection,
         PubSubConnection,
