@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ematix_nb.declare import registry
-from tests.conformance.matrix import SYSTEMS, System, open_system
+from tests.conformance.matrix import BUCKETS, SYSTEMS, System, open_system
 from tests.conformance.run import Bench
 
 if TYPE_CHECKING:
@@ -22,6 +22,12 @@ OTHER = {
     "csv": "sqlite",
     "jsonl": "sqlite",
     "orc": "sqlite",
+    "s3": "duckdb",
+    "s3-csv": "sqlite",
+    "azure": "sqlite",
+    "azure-jsonl": "duckdb",
+    "gcs": "duckdb",
+    "gcs-orc": "sqlite",
 }
 """For each target a source of another kind."""
 
@@ -47,15 +53,19 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
     """A target and a source; the parameter names their systems (target, source)."""
     target, source = request.param
     url = request.getfixturevalue("pg_url") if "postgres" in (target, source) else None
-    there = open_system(target, tmp_path / "target", url, label="target_place")
-    return Bench(
-        there, there if source == target else open_system(source, tmp_path / "source", url, label="source_place")
-    )
+
+    def opened(name: str, place: str) -> System:
+        bucket = request.getfixturevalue("fresh_bucket")(BUCKETS[name]) if name in BUCKETS else None
+        return open_system(name, tmp_path / place, url, label=f"{place}_place", bucket=bucket)
+
+    there = opened(target, "target")
+    return Bench(there, there if source == target else opened(source, "source"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests whose parameter names PostgreSQL."""
+    """Marks the tests whose parameter names a server."""
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
-        if any("postgres" in str(value) for value in parameters.values() if not isinstance(value, System)):
+        texts = [str(value) for value in parameters.values() if not isinstance(value, System)]
+        if any(server in text for text in texts for server in ("postgres", *BUCKETS.values())):
             item.add_marker(pytest.mark.integration)
