@@ -18,7 +18,7 @@ from ematix_nb.declare.data_types import TEXT, DataType, to_arrow
 from ematix_nb.errors import DataError, DeclarationError
 
 from .capabilities import SAMPLE_ROWS
-from .texts import from_text, guess, text_type
+from .texts import from_text, guess, text_type, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -57,6 +57,8 @@ def _rows(file: DataFile, config: FileConfig) -> Iterator[tuple[int, list[str]]]
         except UnicodeDecodeError as exc:
             message = f"{file.name}, after line {line}: the text is not UTF-8 ({exc.reason})"
             raise DataError(message, "convert the file to UTF-8") from exc
+        except OSError as exc:
+            raise unreadable(file, exc) from exc
 
 
 def header(file: DataFile, config: FileConfig) -> tuple[str, ...]:
@@ -119,6 +121,8 @@ def read(
                 block *= 8  # a record longer than the block: go on after the rows already given
                 continue
             raise _located(file, names, config, str(exc)) from exc
+        except OSError as exc:
+            raise unreadable(file, exc) from exc
         else:
             return
 

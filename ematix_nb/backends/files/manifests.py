@@ -173,14 +173,13 @@ def reveal(storage: Storage, target: str, files: Iterable[str]) -> dict[str, Ent
         The files of the target by their names in it, as they are then.
     """
     there = present(storage, target)
-    pairs = []
-    for name in files:
-        hidden = real_name(name, hidden=True)
-        if name not in there and hidden in there:
-            pairs.append((f"{target}/{hidden}", f"{target}/{name}"))
+    waiting = [(real_name(name, hidden=True), name) for name in files]
+    pairs = [(f"{target}/{hidden}", f"{target}/{name}") for hidden, name in waiting if hidden in there]
+    fresh = [pair for pair in pairs if pair[1].removeprefix(f"{target}/") not in there]
     if not pairs:
         return there
-    storage.move(pairs)
+    storage.move(fresh)
+    storage.delete([hidden for hidden, _ in pairs if (hidden, _) not in fresh], target)  # copied before the crash
     return present(storage, target)
 
 
