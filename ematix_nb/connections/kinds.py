@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -21,6 +22,7 @@ SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"
 FILE_FORMATS = ("parquet", "csv", "jsonl", "json_lines", "orc")
 PARQUET_COMPRESSIONS = ("zstd", "snappy", "gzip", "lz4", "brotli", "uncompressed")
 ORC_COMPRESSIONS = ("zstd", "snappy", "zlib", "lz4", "uncompressed")
+_BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]*")
 PAYLOAD_FORMATS = ("json", "raw_bytes", "avro", "protobuf")
 
 
@@ -122,6 +124,17 @@ class DeltaLocalConnection(Connection):
     path: str = ""
 
 
+def _check_place(connection: Connection, setting: str) -> None:
+    """The bucket has the name of one, and the endpoint is the URL of a server."""
+    bucket, endpoint = getattr(connection, setting), getattr(connection, "endpoint", "")
+    where = f"connections.{connection.name}"
+    if "${" not in bucket and bucket and not _BUCKET.fullmatch(bucket):
+        what = f"{where}.{setting} is `{bucket[:80]}`, which no {setting} is called"
+        raise DeclarationError(what, hint="its name has letters, digits, `.`, `-` and `_`; folders belong into `prefix`")
+    if endpoint and "${" not in reveal(endpoint):
+        check_server_url(reveal(endpoint), f"{where}.endpoint", ("https", "http"), database=False)
+
+
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class _S3Connection(Connection):
     """A bucket; without keys the machine's own credentials are used."""
@@ -138,6 +151,7 @@ class _S3Connection(Connection):
     session_token: str | None = None
 
     def _check(self) -> None:
+        _check_place(self, "bucket")
         if not self.region and not self.endpoint:
             what = f"connection `{self.name}` ({self.kind}): `region` is required and missing"
             raise DeclarationError(what, hint="add `region = ...`, or `endpoint = ...` for a store of your own")
@@ -243,6 +257,7 @@ class ObjectStoreAzureConnection(_FileOptions):
 
     def _check(self) -> None:
         super()._check()
+        _check_place(self, "container")
         if self.account_key is not None and self.sas_token is not None:
             what = f"connection `{self.name}` ({self.kind}) has both `account_key` and `sas_token`"
             raise DeclarationError(what, hint="give one of them")
@@ -265,6 +280,7 @@ class ObjectStoreGcsConnection(_FileOptions):
 
     def _check(self) -> None:
         super()._check()
+        _check_place(self, "bucket")
         if self.anonymous and self.service_account:
             what = f"connection `{self.name}` ({self.kind}) has `service_account` and is `anonymous`"
             raise DeclarationError(what, hint="give one of them")

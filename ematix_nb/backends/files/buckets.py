@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal
 
-from ematix_nb.errors import ConnectError, TransientError
+from ematix_nb.errors import ConnectError, RunError, TransientError
 
 from .storage import META, Entry, in_order, visible
 
@@ -42,6 +42,8 @@ class BucketStorage(ABC):
         self.identity = identity
         self.where = where
         """The connection, for messages."""
+        self._proven = False
+        """The store was seen to refuse what is there."""
 
     # -- what a store gives -----------------------------------------------------------------------------------
 
@@ -62,7 +64,7 @@ class BucketStorage(ABC):
         """A small object as a whole."""
 
     @abstractmethod
-    def create(self, name: str, body: bytes) -> bool:
+    def put_new(self, name: str, body: bytes) -> bool:
         """Make an object unless one has the name, decided by the store."""
 
     @abstractmethod
@@ -93,6 +95,21 @@ class BucketStorage(ABC):
             next(iter(self.objects("")), None)
         except TransientError as exc:
             raise ConnectError(exc.what, exc.hint) from exc
+
+    def create(self, name: str, body: bytes) -> bool:
+        """Make an object unless one has the name.
+
+        Raises:
+            RunError: When the store does not look at the condition: two writers would not notice each other.
+        """
+        if not self.put_new(name, body):
+            return False
+        if not self._proven:
+            if self.put_new(name, body):
+                message = f"{self.where}: the store replaces an object that was to be made only if it was not there"
+                raise RunError(message, "it cannot be a target; choose a store with conditional writes")
+            self._proven = True
+        return True
 
     def kind(self, name: str) -> Literal["file", "folder"] | None:
         """What a name stands for; a folder is there while something is in it."""

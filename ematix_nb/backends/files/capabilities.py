@@ -44,6 +44,7 @@ WRITE_OPTIONS: dict[str, tuple[str, ...]] = {
 
 MANIFESTS_KEPT = 20
 TARGET_FILE_BYTES = 512 * 1024 * 1024
+MAX_FILE_BYTES = 4 * 1024**3
 SAMPLE_ROWS = 1000
 """Rows at the head of each file that column types are inferred from, where a file does not tell them."""
 

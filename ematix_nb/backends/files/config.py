@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ematix_nb.errors import DeclarationError, known_names
 
-from .capabilities import COMPRESSIONS, ENDINGS, TARGET_FILE_BYTES, WRITE_OPTIONS
+from .capabilities import COMPRESSIONS, ENDINGS, MAX_FILE_BYTES, TARGET_FILE_BYTES, WRITE_OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,6 +56,9 @@ def _checked(name: str, value: Any) -> Any:
     if name in ("csv_delimiter", "csv_quote") and (not isinstance(value, str) or len(value) != 1 or value in "\r\n"):
         message = f"`{name}` is {value!r}, expected one character"
         raise DeclarationError(message, f"correct `{name}`")
+    if name == "target_file_bytes" and isinstance(value, int) and value > MAX_FILE_BYTES:
+        message = f"`{name}` is {value}, expected at most {MAX_FILE_BYTES} (stores copy no larger object at once)"
+        raise DeclarationError(message, "write more files instead")
     if name.startswith("target_file_") and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
         message = f"`{name}` is {value!r}, expected a positive whole number"
         raise DeclarationError(message, f"correct `{name}`")

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 TIMES = (5, 60)
 """Seconds to connect, and for an answer."""
-RETRY_SECONDS = 30
+RETRY_SECONDS, PROBE_SECONDS = 20, 5
+"""How long a request is tried again, and the first one of a session."""
 NOT_FOUND, PRECONDITION, TOO_MANY, BROKEN = 404, 412, 429, 500
 _REFUSED = (401, 403)
 
@@ -30,6 +31,7 @@ class GcsStorage(BucketStorage):
         self._client = client
         self._bucket = client.bucket(bucket)
         self._prefix = f"{prefix}/" if prefix else ""
+        self._patience = RETRY_SECONDS
 
     def objects(self, folder: str) -> Iterator[Entry]:
         """The objects below a folder, a page at a time."""
@@ -75,7 +77,7 @@ class GcsStorage(BucketStorage):
             blob = self._bucket.blob(self._prefix + name)
             return bytes(blob.download_as_bytes(raw_download=True, timeout=TIMES, retry=self._retry))
 
-    def create(self, name: str, body: bytes) -> bool:
+    def put_new(self, name: str, body: bytes) -> bool:
         """An upload under the condition that no generation is there."""
         from google.api_core.exceptions import PreconditionFailed
 
@@ -131,11 +133,17 @@ class GcsStorage(BucketStorage):
         with contextlib.suppress(FileNotFoundError), self._asking("delete", name):
             self._bucket.blob(self._prefix + name).delete(timeout=TIMES, retry=self._retry)
 
+    def probe(self) -> None:
+        """Ask for the first object, with less patience than later."""
+        self._patience = PROBE_SECONDS
+        super().probe()
+        self._patience = RETRY_SECONDS
+
     @property
     def _retry(self) -> Any:
         from google.cloud.storage.retry import DEFAULT_RETRY
 
-        return DEFAULT_RETRY.with_timeout(RETRY_SECONDS).with_delay(initial=0.1, maximum=2.0, multiplier=2.0)
+        return DEFAULT_RETRY.with_timeout(self._patience).with_delay(initial=0.1, maximum=2.0, multiplier=2.0)
 
     def _entry(self, found: Any) -> Entry:
         return Entry(found.name.removeprefix(self._prefix), int(found.size), str(found.generation))

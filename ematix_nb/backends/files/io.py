@@ -42,6 +42,7 @@ class FolderSession:
         self.identity = storage.identity
         self._read_only = read_only
         self._folders: list[str] = []
+        self._folders_known: set[str] = set()
         weakref.finalize(self, _remove_all, self._folders)
         self._staged: dict[str, tuple[Column, ...]] = {}
         self._declared: dict[str, tuple[Column, ...]] = {}
@@ -206,9 +207,11 @@ class FolderSession:
         if not name or is_pattern(name):
             message = f"`{thing}` cannot be a target: name one folder"
             raise DeclarationError(message, "for example `lake:orders`")
-        if self.storage.kind(name) == "file":
-            message = f"`{name}` is a file where a folder is wanted"
-            raise DeclarationError(message, "name a folder: a target is a folder of files")
+        if name not in self._folders_known:
+            if self.storage.kind(name) == "file":
+                message = f"`{name}` is a file where a folder is wanted"
+                raise DeclarationError(message, "name a folder: a target is a folder of files")
+            self._folders_known.add(name)
         return name
 
     def stage(self, thing: str, columns: Sequence[Column], batches: Iterable[pa.RecordBatch], run_id: str) -> list[str]:

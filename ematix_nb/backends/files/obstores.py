@@ -94,7 +94,7 @@ class ObstoreStorage(BucketStorage):
         with self._asking("read", name):
             return bytes(obstore.get(self._store, name).bytes())
 
-    def create(self, name: str, body: bytes) -> bool:
+    def put_new(self, name: str, body: bytes) -> bool:
         """A conditional put (``If-None-Match: *``)."""
         import obstore
         from obstore.exceptions import AlreadyExistsError, PreconditionError
