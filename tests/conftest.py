@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
     from tests.support.stores import Bucket, Store
 
-STORES = {"s3": s3.server, "azure": azure.server, "gcs": gcs.server}
+STORES: dict[str, Callable[[], contextlib.AbstractContextManager[Store]]] = {
+    "s3": s3.server,
+    "azure": azure.server,
+    "gcs": gcs.server,
+}
 _foreign_addresses: list[str] = []
 
 

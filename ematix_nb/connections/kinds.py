@@ -130,7 +130,9 @@ def _check_place(connection: Connection, setting: str) -> None:
     where = f"connections.{connection.name}"
     if "${" not in bucket and bucket and not _BUCKET.fullmatch(bucket):
         what = f"{where}.{setting} is `{bucket[:80]}`, which no {setting} is called"
-        raise DeclarationError(what, hint="its name has letters, digits, `.`, `-` and `_`; folders belong into `prefix`")
+        raise DeclarationError(
+            what, hint="its name has letters, digits, `.`, `-` and `_`; folders belong into `prefix`"
+        )
     if endpoint and "${" not in reveal(endpoint):
         check_server_url(reveal(endpoint), f"{where}.endpoint", ("https", "http"), database=False)
 
@@ -200,7 +202,14 @@ class _FileOptions(Connection):
             object.__setattr__(self, "format", "jsonl")
         if self._is_open(self.format):
             return
-        options = ("csv_delimiter", "csv_header", "csv_quote", "csv_null_value", "parquet_compression", "orc_compression")
+        options = (
+            "csv_delimiter",
+            "csv_header",
+            "csv_quote",
+            "csv_null_value",
+            "parquet_compression",
+            "orc_compression",
+        )
         for option in options:
             belongs_to = option.partition("_")[0]
             if getattr(self, option) is not None and belongs_to != self.format:

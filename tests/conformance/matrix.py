@@ -491,7 +491,7 @@ class BucketFiles(Files):
 
     def leftovers(self) -> list[str]:
         """Hidden objects, and objects that no manifest names (of folders that have one)."""
-        keys = [key.removeprefix(f"{self.prefix}/") for key in self.bucket.keys()]
+        keys = [key.removeprefix(f"{self.prefix}/") for key in self.bucket.keys("")]
         tables = sorted({key.partition("/_ematix_flow/")[0] for key in keys if "/_ematix_flow/" in key})
         named = {name for table in tables for name in self.live(table)}
         data = [key for key in keys if "/_ematix_flow/" not in key and key.partition("/")[0] in tables]
@@ -499,7 +499,7 @@ class BucketFiles(Files):
 
     def everything(self) -> object:
         """All objects by their bytes."""
-        return {key: hashlib.sha256(self.bucket.get(key)).hexdigest() for key in self.bucket.keys()}
+        return {key: hashlib.sha256(self.bucket.get(key)).hexdigest() for key in self.bucket.keys("")}
 
 
 class S3Parquet(BucketFiles, Parquet):

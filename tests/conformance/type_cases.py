@@ -58,7 +58,10 @@ CASES = (
     _integer("uinteger", 0, 2**32 - 1, UNSIGNED),
     Case("ubigint", DataType("ubigint"), (0, 2**63 - 1, 2**64 - 1, None), UNSIGNED),
     Case(
-        "float", DataType("float"), (1.5, -0.0, math.inf, -math.inf, math.nan, None), ("postgres", "duckdb", "parquet", "orc")
+        "float",
+        DataType("float"),
+        (1.5, -0.0, math.inf, -math.inf, math.nan, None),
+        ("postgres", "duckdb", "parquet", "orc"),
     ),
     Case(
         "double",

@@ -57,7 +57,7 @@ class GcsStore:
 
     def fresh(self) -> GcsBucket:
         """A new bucket."""
-        from google.auth.credentials import AnonymousCredentials
+        from google.auth import credentials
         from google.cloud import storage
 
         name = bucket_name()
@@ -67,7 +67,8 @@ class GcsStore:
             headers={"Content-Type": "application/json"},
         )
         urllib.request.urlopen(request, timeout=10).read()
-        client = storage.Client("-", AnonymousCredentials(), client_options={"api_endpoint": self.endpoint})
+        anonymous: Any = credentials.AnonymousCredentials
+        client = storage.Client("-", anonymous(), client_options={"api_endpoint": self.endpoint})
         return GcsBucket(self.endpoint, name, client.bucket(name))
 
 

@@ -19,6 +19,7 @@ from .storage import META, Entry, in_order, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
 
 WHOLE_BYTES = 1 << 20
 """An object of this size is fetched at once."""
@@ -121,13 +122,13 @@ class BucketStorage(ABC):
             return None
         return "file"
 
-    def list(self, folder: str) -> Sequence[Entry]:
+    def entries(self, folder: str) -> Sequence[Entry]:
         """Every object below a folder."""
         return in_order(self.objects(folder))
 
     def walk(self, folder: str, skipped: list[str]) -> Iterator[Entry]:
         """The data files below a folder."""
-        yield from visible(self.list(folder), folder, skipped)
+        yield from visible(self.entries(folder), folder, skipped)
 
     def targets(self) -> Sequence[str]:
         """Folders that hold manifests."""
@@ -166,11 +167,13 @@ class BucketStorage(ABC):
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(act, items))
 
-    def settle(self, folders: Iterable[str]) -> None:
+    def settle(self, folders: Iterable[str]) -> None:  # noqa: B027 - nothing to do
         """A store answers when a write is durable."""
 
-    def path(self, name: str) -> None:
+    def path(self, name: str) -> Path | None:
         """Objects have no path on this machine."""
+        del name
+        return None
 
 
 class _Ranges:

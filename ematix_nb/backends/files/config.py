@@ -73,7 +73,9 @@ def file_config(connection: Any) -> FileConfig:
     """
     kind = {"json_lines": "jsonl", "ndjson": "jsonl"}.get(connection.format, connection.format)
     if kind not in ENDINGS:
-        message = f"connection `{connection.name}`: this version reads and writes {', '.join(ENDINGS)} files, not `{kind}`"
+        message = (
+            f"connection `{connection.name}`: this version reads and writes {', '.join(ENDINGS)} files, not `{kind}`"
+        )
         raise DeclarationError(message, f"set `format` to one of {', '.join(ENDINGS)}")
     given = {name: getattr(connection, name, None) for name in WRITE_OPTIONS}
     config = FileConfig(format=kind)

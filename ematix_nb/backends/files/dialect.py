@@ -21,8 +21,9 @@ def store(kind: DataType, file_format: str) -> Stored:
     """How a format stores values of a type.
 
     Parquet holds all kinds but intervals. ORC has no unsigned integers, no times of day and decimals of 38 digits;
-    each time is checked to lie in the years that can be read back. CSV and JSONL hold text: numbers, truth values, dates and times in ISO
-    form are exact (the manifest keeps the declared types, and our reader restores them); bytes become base64.
+    each time is checked to lie in the years that can be read back. CSV and JSONL hold text: numbers, truth values,
+    dates and times in ISO form are exact (the manifest keeps the declared types, and our reader restores them); bytes
+    become base64.
 
     Args:
         kind: The column's type.

@@ -218,20 +218,22 @@ def open_gcs(connection: Any) -> GcsStorage:
 def _credentials(connection: Any, where: str) -> Any:
     """The service account's, none, or the usual ones; the metadata service is asked only without an endpoint."""
     import google.auth
-    from google.auth.credentials import AnonymousCredentials
+    from google.auth import credentials
     from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
     from google.oauth2 import service_account
 
+    anonymous: Any = credentials.AnonymousCredentials  # the package has types, but for these two
+    from_file: Any = service_account.Credentials.from_service_account_file
     scope = ["https://www.googleapis.com/auth/devstorage.read_write"]
     told = bool(os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"))
     if connection.service_account:
         try:
-            return service_account.Credentials.from_service_account_file(connection.service_account, scopes=scope)
+            return from_file(connection.service_account, scopes=scope)
         except (OSError, ValueError, GoogleAuthError) as exc:
             message = f"{where}: the service account's file `{connection.service_account}` cannot be used"
             raise ConfigError(message, f"it must be the JSON key of a service account ({type(exc).__name__})") from exc
     if connection.anonymous or (connection.endpoint and not told):
-        return AnonymousCredentials()
+        return anonymous()
     try:
         return google.auth.default(scopes=scope)[0]
     except (DefaultCredentialsError, GoogleAuthError) as exc:

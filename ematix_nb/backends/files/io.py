@@ -238,7 +238,7 @@ class FolderSession:
             message = f"`{thing}` was opened for reading only"
             raise RunError(message, "open the connection for writing")
         before = manifests.newest(self.storage, target)
-        known = (before.files if before else (self._foreign(target) or Manifest(0)).files)
+        known = before.files if before else (self._foreign(target) or Manifest(0)).files
         columns = self._columns(target, before, manifest)
         fresh = manifests.Published(manifest.seq, manifest.files, manifest.state, columns)
         manifests.publish(self.storage, target, fresh, before)

@@ -41,7 +41,7 @@ class LocalStorage:
             return "file"
         return None
 
-    def list(self, folder: str) -> Sequence[Entry]:
+    def entries(self, folder: str) -> Sequence[Entry]:
         """Every file below a folder."""
         found = []
         start = self._inside(self.root / folder, folder)

@@ -57,7 +57,7 @@ def file_of(target: str, seq: int) -> str:
 
 def numbers(storage: Storage, target: str) -> list[int]:
     """The numbers of the manifests that exist, in order."""
-    names = [entry.name.rpartition("/")[2] for entry in storage.list(folder_of(target))]
+    names = [entry.name.rpartition("/")[2] for entry in storage.entries(folder_of(target))]
     return sorted(int(found[1]) for name in names if (found := _NAME.fullmatch(name)))
 
 
@@ -159,7 +159,7 @@ def _taken(target: str, seq: int) -> LockedError:
 def _check_files(storage: Storage, target: str, files: set[str]) -> None:
     if not files:
         return
-    there = {entry.name for entry in storage.list(target)}
+    there = {entry.name for entry in storage.entries(target)}
     for name in sorted(files):
         if f"{target}/{name}" not in there and f"{target}/{real_name(name, hidden=True)}" not in there:
             message = f"file `{name}` of `{target}` is to be published and does not exist"
@@ -185,7 +185,7 @@ def reveal(storage: Storage, target: str, files: Iterable[str]) -> dict[str, Ent
 
 def present(storage: Storage, target: str) -> dict[str, Entry]:
     """The files below a target by their names in it."""
-    return {entry.name.removeprefix(f"{target}/"): entry for entry in storage.list(target)}
+    return {entry.name.removeprefix(f"{target}/"): entry for entry in storage.entries(target)}
 
 
 def remove(storage: Storage, target: str, files: set[str]) -> None:

@@ -112,7 +112,9 @@ def read(
             raise
         if "out of range for nanosecond" in str(exc):
             message = f"{file.name}: {str(exc)[:120]}"
-            raise DataError(message, "write the column as text or Parquet: times from 1677 to 2262 can be read") from exc
+            raise DataError(
+                message, "write the column as text or Parquet: times from 1677 to 2262 can be read"
+            ) from exc
         message = f"{file.name}: the data is broken: {str(exc)[:120]}"
         raise DataError(message, "write or copy it again") from exc
 
@@ -156,7 +158,7 @@ def count(path: Path) -> int:
 
 
 class _Sink:
-    """Takes bytes and never raises: an error inside the library's writer, also when it is collected, ends the process."""
+    """Takes bytes and never raises: an error in the library's writer, even when that is collected, ends the process."""
 
     closed = False
 

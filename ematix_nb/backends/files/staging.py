@@ -218,7 +218,7 @@ def _text(value: Any) -> str:
 def staged(storage: Storage, target: str) -> dict[str, list[str]]:
     """Run name -> final names of its hidden files."""
     found: dict[str, list[str]] = {}
-    for entry in storage.list(target):
+    for entry in storage.entries(target):
         folder, slash, file = entry.name.removeprefix(f"{target}/").rpartition("/")
         match = _STAGED.fullmatch(file)
         if match and META not in folder.split("/"):

@@ -69,7 +69,7 @@ class Storage(Protocol):
         """What a name stands for; a folder of a bucket is there while an object is in it."""
         ...
 
-    def list(self, folder: str) -> Sequence[Entry]:
+    def entries(self, folder: str) -> Sequence[Entry]:
         """Every file below a folder, hidden ones too, ordered by the parts of their names; none for no folder."""
         ...
 

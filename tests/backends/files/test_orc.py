@@ -58,14 +58,16 @@ def test_types_that_orc_has_not_become_the_nearest_ones() -> None:
 def test_a_time_that_cannot_be_read_back_is_not_written(tmp_path: Path) -> None:
     values = [dt.datetime(2024, 1, 1), dt.datetime(9999, 12, 31)]  # noqa: DTZ001
     batch = pa.record_batch({"at": pa.array(values, pa.timestamp("us"))})
-    with pytest.raises(DataError, match=r"column `at`, row 2 of the file: 9999-12-31 00:00:00.000000 cannot be kept in ORC"):
+    with pytest.raises(
+        DataError, match=r"column `at`, row 2 of the file: 9999-12-31 00:00:00.000000 cannot be kept in ORC"
+    ):
         lake(tmp_path, "orc").stage("t", [Column("at", TIMESTAMP)], [batch], "r")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_a_full_disk_ends_the_run_and_not_the_process() -> None:
     class Full:
-        def write(self, data: bytes) -> int:
+        def write(self, _: bytes) -> int:
             raise OSError(28, "No space left on device")
 
     writer = Writer(Full(), [Column("id", BIGINT)], FileConfig(format="orc"))

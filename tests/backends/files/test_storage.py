@@ -48,10 +48,10 @@ def put(place: Storage, name: str, body: bytes) -> None:
 def test_names_come_in_order_and_sizes_are_told(place: Storage) -> None:
     for name in ODD:
         put(place, name, b"hello")
-    assert [entry.name for entry in place.list("")] == sorted(ODD, key=lambda name: name.split("/"))
-    assert {entry.size for entry in place.list("t")} == {5}
-    assert place.list("nowhere") == []
-    assert place.list("t/b") == []
+    assert [entry.name for entry in place.entries("")] == sorted(ODD, key=lambda name: name.split("/"))
+    assert {entry.size for entry in place.entries("t")} == {5}
+    assert place.entries("nowhere") == []
+    assert place.entries("t/b") == []
     skipped: list[str] = []
     assert [entry.name for entry in place.walk("t", skipped)] == ["t/a/z.csv", "t/b.csv", ODD[1]]
     assert skipped == ["t/.hidden (hidden)", "t/_SUCCESS (hidden)"]
@@ -73,7 +73,7 @@ def test_kinds(place: Storage) -> None:
 def test_a_version_is_read_in_any_way(place: Storage) -> None:
     body = bytes(range(256)) * (WHOLE_BYTES // 256 * 3)
     put(place, "big", body)
-    [entry] = place.list("")
+    [entry] = place.entries("")
     assert entry == place.stat("big")
     with place.open(entry) as file:
         assert file.size() == len(body)
@@ -92,7 +92,7 @@ def test_what_is_not_there_is_not_found(place: Storage) -> None:
             call()
     place.delete(["no", "neither/this"], "")
     place.move([("no", "there")])
-    assert place.list("") == []
+    assert place.entries("") == []
 
 
 def test_one_of_many_creates_a_name(place: Storage) -> None:
@@ -106,17 +106,17 @@ def test_one_of_many_creates_a_name(place: Storage) -> None:
         won = list(pool.map(create, range(8)))
     assert sum(won) == 1
     assert place.read("m/000000000001.json") == b"%d" % won.index(True)
-    assert len(place.list("m")) == 1
+    assert len(place.entries("m")) == 1
 
 
 def test_files_are_moved_and_removed(place: Storage) -> None:
     for name in ("t/.a.tmp", "t/.b.tmp", "t/x=1/c"):
         put(place, name, name.encode())
     place.move([("t/.a.tmp", "t/a"), ("t/.b.tmp", "t/b"), ("t/.gone.tmp", "t/gone")])
-    assert [entry.name for entry in place.list("")] == ["t/a", "t/b", "t/x=1/c"]
+    assert [entry.name for entry in place.entries("")] == ["t/a", "t/b", "t/x=1/c"]
     assert place.read("t/a") == b"t/.a.tmp"
     place.delete(["t/x=1/c", "t/a"], "t")
-    assert [entry.name for entry in place.list("")] == ["t/b"]
+    assert [entry.name for entry in place.entries("")] == ["t/b"]
 
 
 def test_a_large_upload_arrives_or_leaves_nothing(place: Storage) -> None:
@@ -134,7 +134,7 @@ def test_a_large_upload_arrives_or_leaves_nothing(place: Storage) -> None:
         other.write(part)
     other.abort()
     other.abort()
-    assert [entry.name for entry in place.list("")] == ["big"]
+    assert [entry.name for entry in place.entries("")] == ["big"]
 
 
 def test_no_parts_of_a_given_up_upload_stay(fresh_bucket: Callable[[str], Bucket]) -> None:
@@ -157,7 +157,7 @@ def test_an_object_that_changes_while_it_is_read_is_told(
 ) -> None:
     place = storage_of(name, request, tmp_path)
     put(place, "t.csv", b"x" * 3 * WHOLE_BYTES)
-    [entry] = place.list("")
+    [entry] = place.entries("")
     file = place.open(entry)
     assert file.read(4) == b"xxxx"
     put(place, "t.csv", b"y" * 3 * WHOLE_BYTES)
@@ -171,7 +171,7 @@ def test_an_object_that_goes_away_while_it_is_read_is_told(
 ) -> None:
     place = storage_of(name, request, tmp_path)
     put(place, "t.csv", b"x" * 100)
-    [entry] = place.list("")
+    [entry] = place.entries("")
     assert isinstance(entry, Entry)
     place.delete(["t.csv"], "")
     with pytest.raises((FileNotFoundError, TransientError), match=r"t\.csv"):

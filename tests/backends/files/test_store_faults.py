@@ -298,7 +298,7 @@ def test_a_store_that_goes_away_in_the_middle(
 def test_an_object_that_is_replaced_in_the_middle(bucket: Bucket, faults: Faults, tmp_path: Path, sql: str) -> None:
     bench = reading(bucket, faults, tmp_path)
     sql = sql.format(src=bench.source.source("src"))
-    replaced = []
+    replaced: list[str] = []
 
     def rule(method: str, path: str) -> Fault:
         if method == "GET" and "a.parquet" in path and of_data(faults) > 2 and not replaced:

@@ -1,4 +1,4 @@
-"""Files in the object stores as a user meets them: sources, targets, options, races, crashes in the middle of a publication."""
+"""Files in the object stores as a user meets them: sources, targets, options, races, crashes."""
 
 from __future__ import annotations
 
@@ -49,8 +49,7 @@ def parquet(**columns: Any) -> bytes:
 
 
 def session(bucket: Bucket, file_format: str = "parquet", **settings: Any) -> FolderSession:
-    found = BACKEND.open(bucket.connection(file_format, prefix=PREFIX, **settings))
-    return found
+    return BACKEND.open(bucket.connection(file_format, prefix=PREFIX, **settings))
 
 
 def names(bucket: Bucket, thing: str) -> list[str]:
@@ -175,9 +174,7 @@ def test_a_large_object_is_read_by_its_row_groups(bucket: Bucket) -> None:
     write(lake, "t", columns, [wide])
     assert lake.storage.stat(f"t/{names(bucket, 't')[0]}").size > 2 << 20
     assert [each.num_rows for each in lake.scan("t").batches(["id"])] == [65_536, 65_536, 18_928]
-    assert rows(lake, "select count(*), sum(id), max(text) from t") == [
-        (size, size * (size - 1) // 2, max(text))
-    ]
+    assert rows(lake, "select count(*), sum(id), max(text) from t") == [(size, size * (size - 1) // 2, max(text))]
 
 
 def test_append_and_truncate(bucket: Bucket) -> None:
