@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ematix_nb.connections.secret import Secret
 from ematix_nb.errors import DeclarationError
 
-from .obstores import RETRIES, TIMES, ObstoreStorage, driver, opened
+from .obstores import MACHINE_TIMES, RETRIES, TIMES, ObstoreStorage, driver, opened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +31,7 @@ def open_azure(connection: Any) -> ObstoreStorage:
         given["credential_provider"] = lambda: {**credential, "expires_at": None}
     elif connection.endpoint:  # a store of one's own: the machine's metadata service has no token for it
         config["skip_signature"] = True
+    times = TIMES if credential is not None or connection.endpoint else MACHINE_TIMES
     where = f"connection `{connection.name}`"
     prefix = connection.prefix.strip("/")
     try:
@@ -38,7 +39,7 @@ def open_azure(connection: Any) -> ObstoreStorage:
             connection.container,
             prefix=prefix or None,
             config=config,
-            client_options={**TIMES, "allow_http": connection.endpoint.startswith("http://")},
+            client_options={**times, "allow_http": connection.endpoint.startswith("http://")},
             retry_config=RETRIES,
             **given,
         )

@@ -29,6 +29,8 @@ class LocalStorage:
         self.root = root
         """The real path of the folder."""
         self.identity = str(root)
+        self._checked: set[str] = set()
+        """Folders that are known to lie inside."""
 
     def kind(self, name: str) -> Literal["file", "folder"] | None:
         """What lies there."""
@@ -153,10 +155,15 @@ class LocalStorage:
 
     def _inside(self, path: Path, thing: str) -> Path:
         """The path, when its real place is inside the root."""
+        folder, is_link = os.path.dirname(path), os.path.islink(path)  # noqa: PTH120, PTH114 - asked for each file
+        if folder in self._checked and not is_link:
+            return path
         real = os.path.realpath(path)
         if os.path.commonpath([real, self.root]) != str(self.root):
             message = f"`{thing}` leads out of the folder of the connection by a symbolic link"
             raise DeclarationError(message, "name a file inside the folder, or make a connection for the other place")
+        if not is_link:
+            self._checked.add(folder)
         return path
 
 

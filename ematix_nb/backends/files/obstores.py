@@ -24,6 +24,9 @@ RETRIES: dict[str, Any] = {
 }
 TIMES = {"connect_timeout": "5s", "timeout": "60s"}
 """One try; all tries of a request end after the time of `RETRIES`."""
+MACHINE_TIMES = {"connect_timeout": "2s", "timeout": "30s"}
+"""The same where the machine is asked for keys: most machines have nobody who would answer."""
+_MACHINE = ("/latest/api/token", "/latest/meta-data", "/metadata/identity")
 _CODE = re.compile(r"<Code>\s*([A-Za-z0-9]+)\s*</Code>")
 _STATUS = re.compile(r"status code: (\d{3})")
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "InvalidBucketName", "ContainerBeingDeleted")
@@ -168,6 +171,9 @@ class ObstoreStorage(BucketStorage):
         if isinstance(exc, PreconditionError):
             message = f"object {name} changed while it was read"
             return TransientError(message, "run again; write new files under new names")
+        if any(part in text for part in _MACHINE):
+            message = f"{self.where}: there are no keys for {self.identity}, and this machine gives none"
+            return ConnectError(message, "set the keys in the connection, or in the environment")
         if status >= _TOO_BUSY or status in _SLOW_DOWN or _SILENT.search(text):
             message = f"{self.where}: the store does not answer ({act} `{name or self.identity}`)"
             return TransientError(message, "check the endpoint and the network; run again")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ematix_nb.connections.secret import Secret
 from ematix_nb.errors import ConfigError, DeclarationError
 
-from .obstores import RETRIES, TIMES, ObstoreStorage, driver, opened
+from .obstores import MACHINE_TIMES, RETRIES, TIMES, ObstoreStorage, driver, opened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +47,7 @@ def open_s3(connection: Any) -> ObstoreStorage:
         given["credential_provider"] = _provider(keys)
     elif connection.endpoint:  # a store of one's own: the machine's metadata service has no keys for it
         config["skip_signature"] = True
+    times = TIMES if keys is not None or connection.endpoint else MACHINE_TIMES
     where = f"connection `{connection.name}`"
     prefix = connection.prefix.strip("/")
     try:
@@ -54,7 +55,7 @@ def open_s3(connection: Any) -> ObstoreStorage:
             connection.bucket,
             prefix=prefix or None,
             config=config,
-            client_options={**TIMES, "allow_http": connection.endpoint.startswith("http://")},
+            client_options={**times, "allow_http": connection.endpoint.startswith("http://")},
             retry_config=RETRIES,
             **given,
         )

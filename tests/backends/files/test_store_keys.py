@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -10,6 +11,7 @@ import pytest
 
 from ematix_nb.backends.files import BACKEND
 from ematix_nb.backends.files.azure import find_credential
+from ematix_nb.backends.files.obstores import MACHINE_TIMES, RETRIES, ObstoreStorage
 from ematix_nb.backends.files.s3 import Keys, find_keys
 from ematix_nb.connections import (
     ObjectStoreAzureConnection,
@@ -21,6 +23,7 @@ from ematix_nb.connections import (
 from ematix_nb.errors import ConfigError, ConnectError
 from ematix_nb.verbs.connections import reach
 from tests.support.azure import KEY
+from tests.support.postgres import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,6 +99,19 @@ def test_the_keys_of_azure() -> None:
     assert find_credential(azure(), environment) == {"access_key": "ZW52"}
     assert find_credential(azure(), {"AZURE_STORAGE_SAS_TOKEN": "?sv=1&sig=x"}) == {"sas_token": "sv=1&sig=x"}
     assert find_credential(azure(), {}) is None
+
+
+def test_a_machine_that_gives_no_keys_is_told_soon() -> None:
+    from obstore.store import S3Store
+
+    nobody = f"http://127.0.0.1:{free_port()}"
+    config: Any = {"region": "r", "metadata_endpoint": nobody, "endpoint": nobody}
+    options: Any = {**MACHINE_TIMES, "allow_http": True}
+    storage = ObstoreStorage(S3Store("b", config=config, client_options=options, retry_config=RETRIES), "s3://b", "c")
+    started = time.monotonic()
+    with pytest.raises(ConnectError, match="there are no keys for s3://b"):
+        storage.probe()
+    assert time.monotonic() - started < 20
 
 
 def test_nothing_shows_a_key() -> None:
