@@ -127,9 +127,8 @@ def test_a_wrong_key(fresh_bucket: Callable[[str], Bucket]) -> None:
     assert "not base64" not in str(error)
 
 
+@pytest.mark.parametrize("bucket", ["s3"], indirect=True)
 def test_a_wrong_region(bucket: Bucket, faults: Faults) -> None:
-    if bucket.store != "s3":
-        pytest.skip("only S3 has regions")
     body = "<Error><Code>PermanentRedirect</Code><Message>use another endpoint</Message></Error>"
     faults.rule = lambda _method, _path: (400, body.replace("PermanentRedirect", "AuthorizationHeaderMalformed"))
     assert "another region" in str(failure(opened(bucket, endpoint=faults.url)))
@@ -273,8 +272,17 @@ def of_data(faults: Faults) -> int:
     return sum(1 for method, path in faults.seen if method == "GET" and "a.parquet" in path)
 
 
-@pytest.mark.parametrize("sql", ["", "SELECT id, sum(x) AS x FROM {src} GROUP BY id"], ids=["plain", "engine"])
-@pytest.mark.parametrize("fault", [DROP, CUT, BUSY], ids=["gone", "cut", "busy"])
+ENGINE = "SELECT id, sum(x) AS x FROM {src} GROUP BY id"
+WAYS = [
+    pytest.param(store, fault, sql, id=f"{store}-{name}-{'engine' if sql else 'plain'}")
+    for store in BUCKETS
+    for name, fault in (("gone", DROP), ("cut", CUT), ("busy", BUSY))
+    for sql in ("", ENGINE)
+    if store == "s3" or name == "cut"
+]
+
+
+@pytest.mark.parametrize(("bucket", "fault", "sql"), WAYS, indirect=["bucket"])
 def test_a_store_that_goes_away_in_the_middle(
     bucket: Bucket, faults: Faults, tmp_path: Path, fault: Fault, sql: str
 ) -> None:
@@ -294,7 +302,7 @@ def test_a_store_that_goes_away_in_the_middle(
     assert len(bench.rows("id")) == (1 if sql else ROWS)
 
 
-@pytest.mark.parametrize("sql", ["", "SELECT id, sum(x) AS x FROM {src} GROUP BY id"], ids=["plain", "engine"])
+@pytest.mark.parametrize("sql", ["", ENGINE], ids=["plain", "engine"])
 def test_an_object_that_is_replaced_in_the_middle(bucket: Bucket, faults: Faults, tmp_path: Path, sql: str) -> None:
     bench = reading(bucket, faults, tmp_path)
     sql = sql.format(src=bench.source.source("src"))

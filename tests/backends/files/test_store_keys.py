@@ -107,7 +107,8 @@ def test_a_machine_that_gives_no_keys_is_told_soon() -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
     config: Any = {"region": "r", "metadata_endpoint": nobody, "endpoint": nobody}
     options: Any = {**MACHINE_TIMES, "allow_http": True}
-    storage = ObstoreStorage(S3Store("b", config=config, client_options=options, retry_config=RETRIES), "s3://b", "c")
+    retries: Any = RETRIES
+    storage = ObstoreStorage(S3Store("b", config=config, client_options=options, retry_config=retries), "s3://b", "c")
     started = time.monotonic()
     with pytest.raises(ConnectError, match="there are no keys for s3://b"):
         storage.probe()
