@@ -13,7 +13,7 @@ from ematix_nb.errors import ConnectError, DataError, DeclarationError, RunError
 from . import manifests
 from .capabilities import CAPABILITIES, ENDINGS, format_of
 from .dialect import columns_from_json, columns_to_json, store
-from .paths import DataFile, clean, is_pattern, match, partition_of, real_name
+from .paths import DataFile, clean, is_part, is_pattern, match, partition_of, real_name
 from .scan import CheckedScan, make_scan
 from .staging import Stager, run_name, staged
 from .widen import wider
@@ -43,6 +43,7 @@ class FolderSession:
         self._read_only = read_only
         self._folders: list[str] = []
         self._folders_known: set[str] = set()
+        self._seen: dict[Entry, manifests.Published] = {}
         weakref.finalize(self, _remove_all, self._folders)
         self._staged: dict[str, tuple[Column, ...]] = {}
         self._declared: dict[str, tuple[Column, ...]] = {}
@@ -102,7 +103,7 @@ class FolderSession:
         name = clean(thing)
         declared = self._declared.get(name)
         if not is_pattern(name) and name:
-            published = manifests.newest(self.storage, name)
+            published = manifests.newest(self.storage, name, self._seen)
             if published is not None:
                 return self._scan_published(name, published, declared)
         skipped: list[str] = []
@@ -192,7 +193,7 @@ class FolderSession:
         somebody else: an append that publishes 1 keeps them in its list and so adopts them.
         """
         target = self._target(thing)
-        published = manifests.newest(self.storage, target)
+        published = manifests.newest(self.storage, target, self._seen)
         if published is not None:
             return Manifest(published.seq, published.files, published.state)
         return self._foreign(target)
@@ -237,15 +238,20 @@ class FolderSession:
         if self._read_only:
             message = f"`{thing}` was opened for reading only"
             raise RunError(message, "open the connection for writing")
-        before = manifests.newest(self.storage, target)
+        before = manifests.newest(self.storage, target, self._seen)
         known = before.files if before else (self._foreign(target) or Manifest(0)).files
         columns = self._columns(target, before, manifest)
-        fresh = manifests.Published(manifest.seq, manifest.files, manifest.state, columns)
-        manifests.publish(self.storage, target, fresh, before)
-        if before is None or before.files != manifest.files:
-            manifests.reveal(self.storage, target, manifest.files)
-            manifests.remove(self.storage, target, set(known) - set(manifest.files))
-        manifests.prune(self.storage, target)
+        changes = before is None or before.files != manifest.files
+        late = set(before.dropped if before else ()) - set(manifest.files)
+        dropped = set(known) - set(manifest.files) if changes else late
+        fresh = manifests.Published(manifest.seq, manifest.files, manifest.state, columns, tuple(sorted(dropped)))
+        numbers = manifests.publish(self.storage, target, fresh, before)
+        if changes:
+            there = manifests.reveal(self.storage, target, manifest.files)
+            ours = {name for name in late if is_part(name)}  # another file may have come under a name of others
+            here = (name for name in dropped | ours if name in there or real_name(name, hidden=True) in there)
+            manifests.remove(self.storage, target, here)
+        manifests.prune(self.storage, target, numbers)
 
     def _columns(
         self, name: str, before: manifests.Published | None, manifest: Manifest

@@ -43,6 +43,8 @@ class Published:
     state: dict[str, Any] = field(default_factory=dict)
     columns: tuple[dict[str, Any], ...] | None = None
     """The declared columns of the target as JSON; None when they were never told."""
+    dropped: tuple[str, ...] = ()
+    """Files that this manifest or one before it took away: whoever comes next makes sure that they are gone."""
 
 
 def folder_of(target: str) -> str:
@@ -57,25 +59,40 @@ def file_of(target: str, seq: int) -> str:
 
 def numbers(storage: Storage, target: str) -> list[int]:
     """The numbers of the manifests that exist, in order."""
-    names = [entry.name.rpartition("/")[2] for entry in storage.entries(folder_of(target))]
-    return sorted(int(found[1]) for name in names if (found := _NAME.fullmatch(name)))
+    return sorted(_entries(storage, target))
 
 
-def newest(storage: Storage, target: str) -> Published | None:
+def _entries(storage: Storage, target: str) -> dict[int, Entry]:
+    entries = storage.entries(folder_of(target))
+    return {int(found[1]): each for each in entries if (found := _NAME.fullmatch(each.name.rpartition("/")[2]))}
+
+
+def newest(storage: Storage, target: str, known: dict[Entry, Published] | None = None) -> Published | None:
     """The newest manifest of a target; None when there is none.
+
+    Args:
+        storage: Where the target lies.
+        target: Its folder.
+        known: What was read before; a manifest in it is not read again.
 
     Raises:
         DataError: When it is not readable JSON of a known version.
     """
     for _ in range(3):
-        found = numbers(storage, target)
+        found = _entries(storage, target)
         if not found:
             return None
-        name = file_of(target, found[-1])
+        entry = found[max(found)]
+        if known is not None and entry in known:
+            return known[entry]
         try:
-            return _parse(storage.read(name), name)
+            published = _parse(storage.read(entry.name), entry.name)
         except FileNotFoundError:  # a writer published and pruned meanwhile
             continue
+        if known is not None:
+            known.clear()
+            known[entry] = published
+        return published
     message = f"the manifests of `{target}` change faster than they can be read"
     raise RunError(message, "try again")
 
@@ -89,13 +106,14 @@ def _parse(raw: bytes, name: str) -> Published:
             raise DataError(message, "install a newer version of the package")
         columns = data.get("columns")
         files = tuple(str(name) for name in data["files"])
-        return Published(int(data["seq"]), files, dict(data["state"]), None if columns is None else tuple(columns))
+        told = None if columns is None else tuple(columns)
+        return Published(int(data["seq"]), files, dict(data["state"]), told, tuple(map(str, data.get("dropped", ()))))
     except (ValueError, KeyError, TypeError) as exc:
         message = f"manifest `{name}` is not readable: {type(exc).__name__} {str(exc)[:80]}"
         raise DataError(message, "restore it, or move it away so that the one before it counts") from exc
 
 
-def publish(storage: Storage, target: str, manifest: Published, before: Published | None = None) -> None:
+def publish(storage: Storage, target: str, manifest: Published, before: Published | None = None) -> list[int]:
     """Make a manifest the newest: a conditional create that fails when the number is taken.
 
     Args:
@@ -104,12 +122,14 @@ def publish(storage: Storage, target: str, manifest: Published, before: Publishe
         manifest: What is to be published.
         before: The newest manifest, as the caller read it; its files are not looked for again.
 
+    Returns:
+        The numbers that exist now.
+
     Raises:
         LockedError: When the number is taken or passed.
         RunError: When the number is not the next one, or a listed file does not exist.
     """
-    known = numbers(storage, target)
-    last = known[-1] if known else 0
+    last = before.seq if before else max(numbers(storage, target), default=0)
     if manifest.seq <= last:
         raise _taken(target, manifest.seq)
     if manifest.seq != last + 1:
@@ -121,6 +141,7 @@ def publish(storage: Storage, target: str, manifest: Published, before: Publishe
         "seq": manifest.seq,
         "by": secrets.token_hex(8),
         "files": list(manifest.files),
+        "dropped": list(manifest.dropped),
         "columns": None if manifest.columns is None else list(manifest.columns),
         "state": manifest.state,
     }
@@ -128,9 +149,11 @@ def publish(storage: Storage, target: str, manifest: Published, before: Publishe
     name = file_of(target, manifest.seq)
     if not _create(storage, name, raw):
         raise _taken(target, manifest.seq)
-    if numbers(storage, target)[-1] > manifest.seq:  # the number was free only because the others were pruned
+    known = numbers(storage, target)
+    if known[-1] > manifest.seq:  # the number was free only because the others were pruned
         storage.delete([name], target)
         raise _taken(target, manifest.seq)
+    return known
 
 
 def _create(storage: Storage, name: str, raw: bytes) -> bool:
@@ -188,15 +211,15 @@ def present(storage: Storage, target: str) -> dict[str, Entry]:
     return {entry.name.removeprefix(f"{target}/"): entry for entry in storage.entries(target)}
 
 
-def remove(storage: Storage, target: str, files: set[str]) -> None:
+def remove(storage: Storage, target: str, files: Iterable[str]) -> None:
     """Delete files that no manifest lists any more, and the partition folders that become empty."""
     names = [f"{target}/{each}" for name in sorted(files) for each in (name, real_name(name, hidden=True))]
     if names:
         storage.delete(names, target)
 
 
-def prune(storage: Storage, target: str) -> None:
+def prune(storage: Storage, target: str, known: list[int]) -> None:
     """Keep the newest manifests only."""
-    old = numbers(storage, target)[:-MANIFESTS_KEPT]
+    old = known[:-MANIFESTS_KEPT]
     if old:
         storage.delete([file_of(target, seq) for seq in old], target)

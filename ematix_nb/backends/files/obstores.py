@@ -177,7 +177,8 @@ class ObstoreStorage(BucketStorage):
         if status >= _TOO_BUSY or status in _SLOW_DOWN or _SILENT.search(text):
             message = f"{self.where}: the store does not answer ({act} `{name or self.identity}`)"
             return TransientError(message, "check the endpoint and the network; run again")
-        return RunError(f"{self.where}: cannot {act} `{name or self.identity}`: {_short(text, code)}")
+        message = f"{self.where}: cannot {act} `{name or self.identity}`: {_short(text, code)}"
+        return RunError(message, "give the object another name" if "invalid path" in text else "")
 
 
 def _short(text: str, code: str) -> str:

@@ -19,6 +19,7 @@ HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 MAX_NAME_BYTES = 255
 _PATTERN = re.compile(r"[*?\[]")
 _PACKED = {"gz": "gzip", "zst": "zstd"}
+_PART = re.compile(r"part-.+-\d{5}\.[a-z.]+")
 _HIVE = re.compile(r"([^=/]+)=(.*)", re.DOTALL)
 
 
@@ -142,6 +143,16 @@ def partition_folder(values: tuple[tuple[str, str | None], ...]) -> str:
             )
         folders.append(folder)
     return "/".join(folders)
+
+
+def is_part(name: str) -> bool:
+    """True when a file has the name of one that a run wrote.
+
+    Example:
+        >>> is_part("a=1/part-6f1d-00000.csv"), is_part("a=1/orders.csv")
+        (True, False)
+    """
+    return _PART.fullmatch(name.rpartition("/")[2]) is not None
 
 
 def real_name(relative: str, *, hidden: bool) -> str:

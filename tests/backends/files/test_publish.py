@@ -101,6 +101,19 @@ def test_a_crash_before_the_manifest_leaves_the_old_state(tmp_path: Path) -> Non
     assert again.staged_runs("t") == ("dead",)
 
 
+def test_a_crash_before_old_files_are_removed_is_repaired_by_the_next_publisher(tmp_path: Path) -> None:
+    session = lake(tmp_path, "csv")
+    write(session, "t", COLUMNS, [batch(1)], "r1")
+    names = session.stage("t", COLUMNS, [batch(2)], "r2")
+    manifests.publish(session.storage, "t", manifests.Published(2, tuple(names), dropped=("part-r1-00000.csv",)))
+    assert ids(session) == [2]
+    session.publish("t", Manifest(3, tuple(names)))
+    assert (tmp_path / "t" / "part-r1-00000.csv").exists()
+    write(session, "t", COLUMNS, [batch(3)], "r3")
+    assert sorted(path.name for path in (tmp_path / "t").glob("*.csv")) == ["part-r2-00000.csv", "part-r3-00000.csv"]
+    assert ids(session) == [2, 3]
+
+
 def test_two_publishers_of_one_number(tmp_path: Path) -> None:
     first, second = lake(tmp_path, "csv"), lake(tmp_path, "csv")
     one = first.stage("t", COLUMNS, [batch(1)], "a")

@@ -226,6 +226,10 @@ def test_a_crash_after_the_manifest_is_finished_by_the_next_reader(bucket: Bucke
     assert ids(session(bucket)) == [7, 8, 9]
     assert names(bucket, "t") == [f"part-r{n}-00000.parquet" for n in (1, 2, 3)]
     assert lake.staged_runs("t") == ()
+    [old] = lake.stage("t", COLUMNS, [batch(1)], "r4")
+    manifests.publish(lake.storage, "t", manifests.Published(2, (old,), dropped=tuple(staged)))
+    write(session(bucket), "t", COLUMNS, [batch(2)], "r5")
+    assert (ids(lake), names(bucket, "t")) == ([1, 2], ["part-r4-00000.parquet", "part-r5-00000.parquet"])
 
 
 def test_a_crash_before_the_manifest_leaves_the_old_state(bucket: Bucket) -> None:
@@ -272,8 +276,10 @@ def race(bucket: Bucket, trials: int) -> None:
     barrier = threading.Barrier(2)
     with ThreadPoolExecutor(2) as pool:
         for number in range(trials):
-            for found in [pool.submit(load, lakes[name], name, number, barrier) for name in "ab"]:
-                found.result(60)
+            futures = [pool.submit(load, lakes[name], name, number, barrier) for name in "ab"]
+            errors = [error for future in futures if (error := future.exception(100))]
+            for error in sorted(errors, key=lambda error: isinstance(error, threading.BrokenBarrierError)):
+                raise error
     wanted = sorted(n * 10 + extra for n in range(trials) for extra in (0, 1))
     assert ids(lakes["a"]) == wanted
     assert len(names(bucket, "t")) == len(wanted)
