@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.connections import redact
@@ -228,7 +229,7 @@ def _credentials(connection: Any, where: str) -> Any:
     told = bool(os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"))
     if connection.service_account:
         try:
-            return from_file(connection.service_account, scopes=scope)
+            return from_file(str(Path(connection.service_account).expanduser()), scopes=scope)
         except (OSError, ValueError, GoogleAuthError) as exc:
             message = f"{where}: the service account's file `{connection.service_account}` cannot be used"
             raise ConfigError(message, f"it must be the JSON key of a service account ({type(exc).__name__})") from exc

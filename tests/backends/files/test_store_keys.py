@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -20,7 +21,7 @@ from ematix_nb.connections import (
     connection_from_url,
     redact,
 )
-from ematix_nb.errors import ConfigError, ConnectError
+from ematix_nb.errors import ConfigError, ConnectError, MissingDriverError
 from ematix_nb.verbs.connections import reach
 from tests.support.azure import KEY
 from tests.support.postgres import free_port
@@ -113,6 +114,20 @@ def test_a_machine_that_gives_no_keys_is_told_soon() -> None:
     with pytest.raises(ConnectError, match="there are no keys for s3://b"):
         storage.probe()
     assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize(
+    ("connection", "package", "extra"),
+    [
+        (s3(), "obstore", "s3"),
+        (ObjectStoreAzureConnection(name="l", account="a", container="c", format="csv"), "obstore", "azure"),
+        (ObjectStoreGcsConnection(name="l", bucket="b", format="csv"), "google.cloud", "gcs"),
+    ],
+)
+def test_a_missing_package_is_told(connection: Any, package: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingDriverError, match=rf"is not installed\n.*ematix-nb\[{extra}\]"):
+        BACKEND.open(connection)
 
 
 def test_nothing_shows_a_key() -> None:
