@@ -20,6 +20,8 @@ LOSE = "lose"
 """The server does what is asked, and the answer is lost."""
 CUT = "cut"
 """Half of the answer's body arrives."""
+DEAF = "deaf"
+"""The server never hears of the condition under which it is asked."""
 Fault = str | tuple[int, str] | None
 """What happens to a request: one of these, a status with a body, or nothing."""
 _NAME = re.compile(rb'"name": *"([^"]+)"')
@@ -68,7 +70,8 @@ def in_front_of(endpoint: str) -> Iterator[Faults]:  # noqa: C901 - one class, d
                 return
             server = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=30)
             try:
-                headers = {name: text for name, text in self.headers.items() if name.lower() != "connection"}
+                unheard = {"connection", *({"if-none-match"} if fault == DEAF else ())}
+                headers = {name: text for name, text in self.headers.items() if name.lower() not in unheard}
                 server.request(self.command, self.path, body, headers)
                 found = server.getresponse()
                 data = found.read()

@@ -7,6 +7,7 @@ of the `ematix_nb.backends.files.storage.Storage` contract is made of them here.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import queue
 import threading
 from abc import ABC, abstractmethod
@@ -30,6 +31,8 @@ AHEAD_BYTES = 4 << 20
 CHUNK_BYTES = 8 << 20
 """What is sent at a time of an object that is larger; a smaller one is sent at once."""
 WAITING_CHUNKS = 2
+MOST_SHOWN = 50_000
+"""Objects that are looked at to tell what there is."""
 AT_ONCE = 8
 """Requests under way together where many objects are copied or removed."""
 
@@ -130,10 +133,11 @@ class BucketStorage(ABC):
         """The data files below a folder."""
         yield from visible(self.entries(folder), folder, skipped)
 
-    def targets(self) -> Sequence[str]:
-        """Folders that hold manifests."""
+    def overview(self) -> tuple[set[str], Iterable[Entry]]:
+        """Folders that hold manifests, and data files."""
         mark = f"/{META}/"
-        return sorted({entry.name.partition(mark)[0] for entry in self.objects("") if mark in entry.name})
+        found = in_order(itertools.islice(self.objects(""), MOST_SHOWN))
+        return {entry.name.partition(mark)[0] for entry in found if mark in entry.name}, visible(found, "", [])
 
     def open(self, entry: Entry, *, forward: bool = False) -> Any:
         """The object as a pyarrow file."""

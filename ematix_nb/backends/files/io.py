@@ -65,9 +65,9 @@ class FolderSession:
         return store(kind, self.config.format)
 
     def tables(self) -> list[str]:
-        """Folders and files that can be read here, relative to the root, sorted."""
-        found = set(self.storage.targets())
-        for entry in self.storage.walk("", []):
+        """Folders and files that can be read here, relative to the root, sorted; of a large bucket not all."""
+        found, entries = self.storage.overview()
+        for entry in entries:
             if entry.size:
                 folders = [part for part in entry.name.split("/")[:-1] if "=" not in part]
                 found.add("/".join(folders) if "/" in entry.name else entry.name)

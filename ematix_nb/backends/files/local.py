@@ -78,10 +78,10 @@ class LocalStorage:
             else:
                 yield self._entry(Path(entry.path))
 
-    def targets(self) -> Sequence[str]:
-        """Folders that hold manifests."""
+    def overview(self) -> tuple[set[str], Iterable[Entry]]:
+        """Folders that hold manifests, and data files."""
         found = [path.parent for path in self.root.rglob(META) if path.is_dir() and path.parent != self.root]
-        return sorted(path.relative_to(self.root).as_posix() for path in found)
+        return {path.relative_to(self.root).as_posix() for path in found}, self.walk("", [])
 
     def stat(self, name: str) -> Entry:
         """One file."""

@@ -101,7 +101,7 @@ def read(
         present = list(names)
     types = {name: to_arrow(kind) for name, kind in wanted.items()}
     try:
-        with file.open() as handle:
+        with file.open(forward=True) as handle:
             reader = arrow_orc.ORCFile(handle)
             for number in range(reader.nstripes):
                 stripe = reader.read_stripe(number, columns=present)

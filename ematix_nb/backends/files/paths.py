@@ -41,9 +41,9 @@ class DataFile:
         """Its path on this machine; None when it lies elsewhere."""
         return self.storage.path(self.entry.name)
 
-    def open(self) -> Any:
-        """A pyarrow file with random access."""
-        return self.storage.open(self.entry)
+    def open(self, *, forward: bool = False) -> Any:
+        """A pyarrow file with random access; ``forward``: it is read more or less from start to end."""
+        return self.storage.open(self.entry, forward=forward)
 
     def stream(self) -> Any:
         """A pyarrow stream from its start, unpacked."""

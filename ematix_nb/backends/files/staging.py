@@ -167,7 +167,7 @@ class Stager:
             name = f"{folder}/" if folder else ""
             name += f"part-{self._run}-{self._next:05d}{ending}"
             self._next += 1
-            if self._storage.kind(f"{self._target}/{name}") is None:
+            if not self._is_there(f"{self._target}/{name}"):
                 break
         stream = self._storage.upload(self._hidden(name))
         part = _Part(name, stream, None)
@@ -185,6 +185,13 @@ class Stager:
             part.stream.abort()
             raise
         self._check(part)
+
+    def _is_there(self, name: str) -> bool:
+        try:
+            self._storage.stat(name)
+        except FileNotFoundError:
+            return False
+        return True
 
     def _hidden(self, name: str) -> str:
         return f"{self._target}/{real_name(name, hidden=True)}"

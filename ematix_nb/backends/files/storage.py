@@ -77,8 +77,8 @@ class Storage(Protocol):
         """The data files below a folder in the same order; hidden and foreign files are noted in ``skipped``."""
         ...
 
-    def targets(self) -> Sequence[str]:
-        """Folders that hold manifests, the root left out."""
+    def overview(self) -> tuple[set[str], Iterable[Entry]]:
+        """Folders that hold manifests, the root left out, and data files; of a large store only those seen first."""
         ...
 
     def stat(self, name: str) -> Entry:

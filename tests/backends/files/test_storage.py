@@ -67,7 +67,8 @@ def test_kinds(place: Storage) -> None:
         None,
         None,
     ]
-    assert place.targets() == ["t"]
+    targets, entries = place.overview()
+    assert (targets, [entry.name for entry in entries]) == ({"t"}, ["t/a.csv"])
 
 
 def test_a_version_is_read_in_any_way(place: Storage) -> None:

@@ -19,7 +19,7 @@ from ematix_nb.query import open_file_query
 from tests.conformance.matrix import BucketFiles, DuckDB, System, open_system
 from tests.conformance.run import Bench
 from tests.support.azure import ACCOUNT, VERSION, sign
-from tests.support.faults import CUT, DROP, LOSE, Fault, Faults, in_front_of
+from tests.support.faults import CUT, DEAF, DROP, LOSE, Fault, Faults, in_front_of
 from tests.support.postgres import free_port
 
 if TYPE_CHECKING:
@@ -228,6 +228,14 @@ def test_an_answer_to_a_manifest_that_is_lost(bench: Bench, faults: Faults) -> N
     assert bench.rows("id", "name") == [(1, "a"), (2, "b"), (3, "c")]
     faults.forget()
     bench.check()
+
+
+@pytest.mark.parametrize("bucket", ["s3"], indirect=True)
+def test_a_store_without_conditional_writes_is_no_target(bench: Bench, faults: Faults) -> None:
+    before = bench.rows("id", "name")
+    faults.rule = lambda method, _path: DEAF if method == "PUT" else None
+    assert "it cannot be a target" in str(failure(lambda: bench.pipeline("append").sync()))
+    assert bench.rows("id", "name") == before
 
 
 def test_files_that_cannot_be_revealed_are_revealed_by_the_next_run(bench: Bench, faults: Faults) -> None:
