@@ -21,6 +21,9 @@ BUILT_IN = {
     "duckdb": "duckdb",
     "sqlite": "sqlite",
     "object_store_local": "files",
+    "object_store_s3": "files",
+    "object_store_azure": "files",
+    "object_store_gcs": "files",
 }
 """Connection kind -> folder of this package."""
 
