@@ -1,0 +1,28 @@
+"""What Delta tables can do, as data."""
+
+from __future__ import annotations
+
+from ematix_nb.backends.base import Capabilities
+from ematix_nb.declare.spec import MODES
+
+CAPABILITIES = Capabilities(
+    modes=frozenset(MODES),
+    has_sql=False,
+    executor="delta",
+    has_schemas=False,
+    default_schema=None,
+    max_identifier_bytes=None,
+    many_writers=True,
+)
+
+COMPRESSIONS = {"zstd": "ZSTD", "snappy": "SNAPPY", "gzip": "GZIP", "uncompressed": "UNCOMPRESSED"}
+"""Word of the option -> what the library calls it."""
+WRITE_OPTIONS = ("partition_by", "parquet_compression")
+UNUSABLE = "[]\\|^%"
+"""Characters that the library garbles in the name of a folder or an object."""
+LOG = "_delta_log"
+META = "_ematix_flow"
+FILES_KEPT = 20
+"""State files of one pipeline that stay behind the newest."""
+EXACT_DIGITS = 15
+"""Decimals with more digits get no lower and upper bound in a commit: the library writes bounds as doubles."""

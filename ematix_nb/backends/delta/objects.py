@@ -1,0 +1,235 @@
+"""Small files beside the tables: made once by conditional create, never changed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ematix_nb.errors import MissingDriverError, RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+class Objects(Protocol):
+    """Named byte strings below a root; names are relative, with slashes."""
+
+    def create(self, name: str, data: bytes) -> None:
+        """Make an object, durably and whole.
+
+        Raises:
+            FileExistsError: When the name is taken.
+        """
+        ...
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes; None when there is no such object."""
+        ...
+
+    def files(self, folder: str) -> list[str]:
+        """Names of the objects right in a folder, sorted."""
+        ...
+
+    def folders(self, folder: str) -> list[str]:
+        """Names of the folders right in a folder, sorted."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove an object; harmless when it is not there."""
+        ...
+
+    def remove_folder(self, folder: str) -> None:
+        """Remove all below a folder; harmless when it is not there."""
+        ...
+
+    def sync(self, name: str) -> None:
+        """Make an object that another program wrote durable."""
+        ...
+
+
+class LocalObjects:
+    """Files below a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def create(self, name: str, data: bytes) -> None:
+        """Make a file: a finished temporary one, then a link that fails when the name is taken."""
+        final = self._root / name
+        temporary = final.parent / f".{final.name}-{os.getpid()}-{secrets.token_hex(6)}.tmp"
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(temporary, final)
+        except FileExistsError:
+            raise
+        except OSError as exc:
+            message = f"cannot write `{final}`: {exc.strerror or exc}"
+            raise RunError(message, "check the rights on the folder, and the space on its disk") from exc
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync(final.parent)
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of a file."""
+        try:
+            return (self._root / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def files(self, folder: str) -> list[str]:
+        """Files right in a folder, hidden ones left out."""
+        return sorted(path.name for path in self._entries(folder) if path.is_file() and path.name[0] != ".")
+
+    def folders(self, folder: str) -> list[str]:
+        """Folders right in a folder."""
+        return sorted(path.name for path in self._entries(folder) if path.is_dir())
+
+    def _entries(self, folder: str) -> list[Path]:
+        try:
+            return list((self._root / folder).iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        (self._root / name).unlink(missing_ok=True)
+
+    def remove_folder(self, folder: str) -> None:
+        """Remove a folder with all in it."""
+        shutil.rmtree(self._root / folder, ignore_errors=True)
+
+    def sync(self, name: str) -> None:
+        """Flush a file and its folder to disk."""
+        path = self._root / name
+        _sync(path)
+        _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class StoreObjects:
+    """Objects of a bucket; the store itself keeps them whole, and refuses to create one twice."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def create(self, name: str, data: bytes) -> None:
+        """Put an object unless it exists."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        try:
+            obstore.put(self._store, name, data, mode="create")
+        except AlreadyExistsError as exc:
+            raise FileExistsError(name) from exc
+
+    def read(self, name: str) -> bytes | None:
+        """Get an object."""
+        import obstore
+
+        try:
+            return bytes(obstore.get(self._store, name).bytes())
+        except FileNotFoundError:
+            return None
+
+    def files(self, folder: str) -> list[str]:
+        """Objects right below a prefix."""
+        return sorted(str(found["path"]).rsplit("/", 1)[-1] for found in self._list(folder)["objects"])
+
+    def folders(self, folder: str) -> list[str]:
+        """Common prefixes right below a prefix."""
+        return sorted(str(found).rstrip("/").rsplit("/", 1)[-1] for found in self._list(folder)["common_prefixes"])
+
+    def _list(self, folder: str) -> Any:
+        import obstore
+
+        return obstore.list_with_delimiter(self._store, folder or None)
+
+    def remove(self, name: str) -> None:
+        """Delete an object."""
+        import obstore
+
+        try:
+            obstore.delete(self._store, name)
+        except FileNotFoundError:
+            return
+
+    def remove_folder(self, folder: str) -> None:
+        """Delete all below a prefix."""
+        import obstore
+
+        for group in obstore.list(self._store, f"{folder}/"):
+            names = [str(found["path"]) for found in group]
+            if names:
+                obstore.delete(self._store, names)
+
+    def sync(self, name: str) -> None:
+        """Nothing to do: a put is durable."""
+
+
+def _obstore(name: str, extra: str) -> Any:
+    try:
+        import obstore.store as stores
+    except ImportError as exc:
+        message = f"connection `{name}` needs the package `obstore`"
+        raise MissingDriverError(message, f"pip install 'ematix-nb[{extra}]'") from exc
+    return stores
+
+
+def _prefix(connection: Any) -> str | None:
+    return connection.prefix.strip("/") or None
+
+
+def s3_objects(connection: Any, region: str, keys: Mapping[str, str | None], *, plain: bool) -> StoreObjects:
+    """The objects of a bucket."""
+    stores = _obstore(connection.name, "s3")
+    given = {name: value for name, value in keys.items() if value}
+    if connection.endpoint:
+        given["endpoint"] = connection.endpoint
+    store = stores.S3Store(
+        connection.bucket,
+        prefix=_prefix(connection),
+        region=region,
+        client_options={"allow_http": plain},
+        virtual_hosted_style_request=False,
+        **given,
+    )
+    return StoreObjects(store)
+
+
+def azure_objects(connection: Any, keys: Mapping[str, str | None], *, plain: bool) -> StoreObjects:
+    """The objects of a container."""
+    stores = _obstore(connection.name, "azure")
+    given: dict[str, Any] = {name: value for name, value in keys.items() if value}
+    if connection.endpoint:
+        given["endpoint"] = connection.endpoint
+    store = stores.AzureStore(
+        connection.container,
+        prefix=_prefix(connection),
+        account_name=connection.account,
+        client_options={"allow_http": plain},
+        **given,
+    )
+    return StoreObjects(store)
+
+
+def gcs_objects(connection: Any, key: str | None) -> StoreObjects:
+    """The objects of a Google bucket."""
+    stores = _obstore(connection.name, "gcs")
+    given: dict[str, Any] = {"service_account_key": key} if key else {}
+    if connection.service_account:
+        given["service_account"] = connection.service_account
+    return StoreObjects(stores.GCSStore(connection.bucket, prefix=_prefix(connection), **given))
