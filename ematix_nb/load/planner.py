@@ -229,7 +229,15 @@ def _reading(spec: PipelineSpec, target: TargetSpec, source: OpenSource, stored:
     event = renames.in_plan(target.event_timestamp_column)
     order = renames.in_plan(spec.policies.dedup_by)
     _check_event(event, columns)
-    return _Reading(wrapped, tuple(columns), declared, frozenset(helpers), window, kind, notes, event, order)
+    hidden = frozenset(helpers)
+    if not declared and (engine := [column.name for column in columns if column.name in META_COLUMNS]):
+        needed = {event, order, window.column if window else None}
+        hidden = frozenset(name for name in engine if name in needed)
+        columns = tuple(column for column in columns if column.name not in engine or column.name in hidden)
+        kept = source.dialect.columns([column.name for column in columns])
+        wrapped = f"SELECT {kept} FROM {source.dialect.wrap(wrapped, 'loaded')}"
+        notes = (*notes, f"{' and '.join(engine)} of the source are not loaded: the target has its own")
+    return _Reading(wrapped, tuple(columns), declared, hidden, window, kind, notes, event, order)
 
 
 @dataclass(frozen=True)

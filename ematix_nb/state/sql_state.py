@@ -124,11 +124,7 @@ class SqlState:
 
     def _take(self, claim: Claim) -> Lease:
         clock = self._dialect.now_seconds
-        rows = self._session.fetch(
-            f"SELECT epoch, run_id, host, process, acquired_at, expires_at, {clock} FROM {self._name('lease')}"
-            f" WHERE pipeline_name = {self._param(1)}",
-            [claim.pipeline],
-        )
+        rows = self._holder(claim.pipeline)
         expiry = f"{clock} + {self._value(5, _column('lease', 'expires_at'))}"
         if not rows:
             touched = self._session.execute(
@@ -150,10 +146,21 @@ class SqlState:
                 [claim.pipeline, claim.run_id, claim.host, claim.process, claim.seconds, old_epoch],
             )
             took_over = run_id
-        if touched == 0:
+        if touched == 0:  # somebody else was faster between the two statements
+            for _, run_id, host, process, since, _, _ in self._holder(claim.pipeline):
+                if run_id:
+                    raise _locked(claim.pipeline, run_id, host, process, since)
             message = f"pipeline `{claim.pipeline}` was just started by somebody else"
             raise LockedError(message, "wait for that run, or use --wait")
         return Lease(claim, int(old_epoch) + 1, took_over)
+
+    def _holder(self, pipeline: str) -> list[tuple[Any, ...]]:
+        """The lease of a pipeline as it is now: epoch, run, host, process, since when, until when, the time now."""
+        return self._session.fetch(
+            f"SELECT epoch, run_id, host, process, acquired_at, expires_at, {self._dialect.now_seconds}"
+            f" FROM {self._name('lease')} WHERE pipeline_name = {self._param(1)}",
+            [pipeline],
+        )
 
     def renew(self, lease: Lease) -> bool:
         """Prolong the lease by its duration, from now."""

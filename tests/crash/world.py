@@ -6,6 +6,7 @@ import dataclasses
 import json
 import multiprocessing
 import sqlite3
+import time
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,7 @@ LATE = (6, "late", 6.5, "2026-01-01 10:15:00")
 NEW = (7, "new", 7.5, "2026-01-01 11:00:00")
 CHANGED = (2, "two again", 2.75, "2026-01-01 11:01:00")
 
+SESSION_END_S = 5.0
 _CREATE = "CREATE TABLE events (id BIGINT, name VARCHAR, amount DOUBLE, ts TIMESTAMP)"
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
@@ -268,13 +270,19 @@ class World:
         if self.kind == "files":
             return self._loose_files()
         found = [name for name in self.tables() if name.startswith("ematix_") and "ematix_flow" not in name]
-        if self.kind == "postgres":
+        return found + (self._sessions() if self.kind == "postgres" else [])
+
+    def _sessions(self) -> list[str]:
+        """Sessions that stay: the server needs a moment to notice that a client has gone."""
+        deadline = time.monotonic() + SESSION_END_S
+        while True:
             sessions = self.execute(
                 "SELECT pid, state FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
                 " AND backend_type = 'client backend'"
             )
-            found += [f"session {pid} {state}" for pid, state in sessions]
-        return found
+            if not sessions or time.monotonic() > deadline:
+                return [f"session {pid} {state}" for pid, state in sessions]
+            time.sleep(0.05)
 
     def _loose_files(self) -> list[str]:
         folder = self.path / self.table

@@ -82,7 +82,7 @@ def file_config(connection: Any, *, write: bool = False, create: bool = True) ->
         raise DeclarationError(message, f"set `format` to one of {', '.join(ENDINGS)}")
     if not root.exists() and create and write and root.parent.is_dir():
         try:
-            root.mkdir()
+            root.mkdir(exist_ok=True)  # another run may make it at the same time
         except OSError as exc:
             message = f"{where}: the folder `{root}` cannot be made: {exc.strerror}"
             raise ConnectError(message, "correct `path`, or the rights of the folder above it") from exc
