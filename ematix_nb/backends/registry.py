@@ -20,6 +20,10 @@ BUILT_IN = {
     "duckdb": "duckdb",
     "sqlite": "sqlite",
     "object_store_local": "files",
+    "delta_local": "delta",
+    "delta_s3": "delta",
+    "delta_azure": "delta",
+    "delta_gcs": "delta",
 }
 """Connection kind -> folder of this package."""
 

@@ -50,7 +50,7 @@ class FileState:
                 and held["expires_at"] > time.time()
                 and not liveness.is_dead(held["host"], held["process"])
             ):
-                raise _locked(claim.pipeline, held)
+                raise locked(claim.pipeline, held)
             taken[:] = [Lease(claim, held["epoch"] + 1, held["run_id"])]
             entry["lease"] = {
                 "epoch": held["epoch"] + 1,
@@ -178,7 +178,7 @@ class FileState:
             for row in entry.get("runs", [])
         ]
         rows.sort(key=lambda row: row["started_at"] or "", reverse=True)
-        return [_record(row) for row in rows[:last]]
+        return [record_of(row) for row in rows[:last]]
 
     def slot(self, pipeline: str, slot: dt.datetime | None = None) -> SlotState:
         """What is known of scheduled slots."""
@@ -241,7 +241,8 @@ def _close(entry: dict[str, Any], record: RunRecord) -> None:
     entry["runs"] = [*rows, record.as_dict()][-KEPT_RUNS:]
 
 
-def _record(row: dict[str, Any]) -> RunRecord:
+def record_of(row: dict[str, Any]) -> RunRecord:
+    """A history row from its JSON form."""
     values = dict(row)
     for name in ("started_at", "finished_at", "slot"):
         values[name] = dt.datetime.fromisoformat(values[name]) if values.get(name) else None
@@ -249,7 +250,8 @@ def _record(row: dict[str, Any]) -> RunRecord:
     return RunRecord(**values)
 
 
-def _locked(pipeline: str, held: dict[str, Any]) -> LockedError:
+def locked(pipeline: str, held: dict[str, Any]) -> LockedError:
+    """Who holds a lease, and what to do about it."""
     since = dt.datetime.fromtimestamp(held["acquired_at"], dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     pid = str(held["process"]).partition(":")[0]
     name = str(held["host"]).partition("[")[0]
