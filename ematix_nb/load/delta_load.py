@@ -131,7 +131,7 @@ class DeltaLoad:
             )
         if self._scratch is not None:
             self._scratch.apply()
-            if not self.context.dry and self._scratch.only_new:
+            if not self.context.dry and self._scratch.only_new and not self._is_empty():
                 columns = self._scratch.columns
                 rows = self._scratch.new_rows()
                 self._staged = self.session.stage(self.thing, columns, rows, self.context.run_id)
@@ -147,6 +147,10 @@ class DeltaLoad:
             raise DataError(message, "nothing was written; please report this")
         failpoint("check_counts")
 
+    def _is_empty(self) -> bool:
+        """Whether the comparison found nothing to change in a table that is there."""
+        return self._scratch is not None and self._scratch.nothing and self._table is not None
+
     def write_state(self, state: DeltaState, lease: Lease, record: RunRecord, mark: Watermark | None) -> None:
         """Remember what the commit carries."""
         self._state = (state, lease, record, mark)
@@ -160,8 +164,9 @@ class DeltaLoad:
         keyed = self._scratch is not None and self.plan.mode in KEYED
         table = self._table if keyed else self._newest()
         tags = state.before_commit(table, lease, record, mark)
-        if self.outcome.kept_empty or (self._scratch is not None and self._scratch.nothing and table is not None):
+        if self.outcome.kept_empty or self._is_empty():
             self.session.commit_nothing(self.thing, table, tags)
+            self.session.discard(self.thing, self.context.run_id)
         elif self._scratch is not None and not self._scratch.only_new:
             changes, identity = self._scratch.changes()
             self.session.commit_changes(self.thing, table, changes, identity, tags)

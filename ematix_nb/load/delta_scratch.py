@@ -167,7 +167,7 @@ class Scratch:
         try:
             self._session.execute(self._dialect.unique_index(TARGET, "ematix_key", key))
         except FlowError as exc:
-            message = f"the table `{self._load.thing}` holds rows with the same key ({', '.join(key)})"
+            message = f"the keys of table `{self._load.thing}` are not unique: it holds rows with the same {', '.join(key)}"
             raise DataError(message, "correct the table, or choose other keys") from exc
 
     def _copy(self) -> None:

@@ -21,6 +21,7 @@ OTHER = {
     "parquet": "duckdb",
     "csv": "sqlite",
     "jsonl": "sqlite",
+    "delta": "sqlite",
 }
 """For each target a source of another kind."""
 

@@ -78,7 +78,7 @@ def write_again(config: DeltaConfig, name: str, table: Any, staged: Staged, mode
     from deltalake import DeltaTable, WriterProperties, write_deltalake
 
     again = DeltaTable(config.uri(f"{name}/{staged.folder}"), storage_options=dict(config.storage) or None)
-    schema = pa.schema(again.schema().to_arrow())
+    schema = _alike(table, pa.schema(again.schema().to_arrow()))
     rows = pa.RecordBatchReader.from_stream(again.scan(columns=schema.names))
     plain = pa.RecordBatchReader.from_batches(
         schema, (pa.RecordBatch.from_arrays(_cast(batch, schema), schema=schema) for batch in rows)
@@ -101,20 +101,38 @@ def merge(config: DeltaConfig, table: Any, changes: pa.Table, identity: Sequence
     """Apply a change set: rows that go, rows as they shall be, new rows; columns that are new join the schema."""
     from deltalake import WriterProperties
 
+    schema = _alike(table, changes.schema)
+    fresh = {field.name for field in schema} - {field.name for field in table.schema().fields} - {OP}
     match = " AND ".join(f"t.{_quoted(name)} = s.{_quoted(name)}" for name in identity)
     values = {_quoted(name): f"s.{_quoted(name)}" for name in changes.column_names if name != OP}
     merger = table.merge(
-        changes,
+        changes.cast(schema),
         match,
         source_alias="s",
         target_alias="t",
-        merge_schema=True,
+        merge_schema=bool(fresh),
         writer_properties=WriterProperties(compression=COMPRESSIONS[config.parquet_compression]),
         commit_properties=_properties(tags, alone=True),
     )
     merger = merger.when_matched_delete(predicate=f"s.{OP} = 1")
     merger = merger.when_matched_update(updates=values, predicate=f"s.{OP} = 0")
     merger.when_not_matched_insert(updates=values, predicate=f"s.{OP} = 0").execute()
+
+
+def _alike(table: Any, schema: pa.Schema) -> pa.Schema:
+    """The schema, with what the library must not merge left out of columns that the table has.
+
+    With other field metadata in a source that brings a new column, its merge turns the rows that no source row meets
+    into NULLs (seen in deltalake 1.6.6); another nullability makes it refuse them.
+    """
+    import pyarrow as pa
+
+    have = {field.name: field for field in table.schema().fields}
+    fields = []
+    for field in schema:
+        known = have.get(field.name)
+        fields.append(field if known is None else pa.field(field.name, field.type, nullable=known.nullable))
+    return pa.schema(fields)
 
 
 def _quoted(name: str) -> str:
