@@ -34,7 +34,7 @@ def plan_delta(
         existing = have.get(column.name)
         if existing is None:
             check_case(column.name, have)
-            drift.append((column.name, f"add column {column.name} {column.type}"))
+            drift.append((f"`{column.name}` ({column.type})", f"add column {column.name} {column.type}"))
         data.append(existing or dataclasses.replace(column, nullable=True))
     for column in engine_columns(dialect, mode):
         if column.name in have:
@@ -42,10 +42,10 @@ def plan_delta(
         if column.name in {each.name for each in VERSIONED}:
             message = f"`{ref}` exists without `{column.name}`: it was not made for mode scd2"
             raise SchemaDriftError(message, "name a new table, or add the scd2 columns by hand")
-        drift.append((column.name, f"add column {column.name}"))
+        drift.append((f"`{column.name}`", f"add column {column.name}"))
     check_not_null(wanted, found, mode)
     changes = tuple(SchemaChange(text, "") for _, text in drift)
-    missing = tuple(f"column `{name}` is missing in the target" for name, _ in drift)
+    missing = tuple(f"column {what} is missing in the target" for what, _ in drift)
     if drift and on_drift == "error":
         message = f"the target `{ref}` does not fit: " + "; ".join(missing)
         raise SchemaDriftError(message, "change the table, or allow on_drift='evolve'")
