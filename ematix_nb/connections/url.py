@@ -22,7 +22,13 @@ SERVER_SCHEMES = {
     **dict.fromkeys(("amqp", "amqps"), ("rabbitmq", "amqp_url")),
 }
 """Schemes whose URL stays as it is: kind and the setting that holds it."""
-FILE_SCHEMES = {"sqlite": "sqlite", "duckdb": "duckdb", "file": "object_store_local", "s3": "object_store_s3"}
+FILE_SCHEMES = {
+    "sqlite": "sqlite",
+    "duckdb": "duckdb",
+    "file": "object_store_local",
+    "delta": "delta_local",
+    "s3": "object_store_s3",
+}
 """Schemes whose URL is taken apart into settings."""
 _KINDS_WITH_URL = {"postgres": "url", "mysql": "url", "rabbitmq": "amqp_url", "schema_registry": "url"}
 
@@ -31,7 +37,7 @@ def connection_from_url(name: str, url: str, *, literal: bool = False) -> Connec
     """Build the connection that a URL describes.
 
     ``postgres://``, ``mysql://``, ``amqp://`` lead to servers; ``sqlite:///relative.db``,
-    ``sqlite:////absolute.db``, ``duckdb://:memory:``, ``file:///folder?format=parquet`` and
+    ``sqlite:////absolute.db``, ``duckdb://:memory:``, ``file:///folder?format=parquet``, ``delta:///folder`` and
     ``s3://bucket/prefix?format=csv&region=eu-west-1`` to files.
 
     Args:
@@ -146,8 +152,8 @@ def _file_path(scheme: str, host: str, path: str, where: str) -> str:
         raise ConfigError(what, hint=f"write three slashes before the path: {scheme}:///{host}/{path}".rstrip("/"))
     if not path:
         what = f"{where} names no path"
-        raise ConfigError(what, hint=f"write {scheme}:///path" + (" or :memory:" if scheme != "file" else ""))
-    return f"/{path}" if scheme == "file" else path
+        raise ConfigError(what, hint=f"write {scheme}:///path" + (" or :memory:" if scheme in ("sqlite", "duckdb") else ""))
+    return f"/{path}" if scheme in ("file", "delta") else path
 
 
 def _escape(value: object) -> object:
