@@ -68,7 +68,7 @@ class DeltaLoad:
         self.outcome = Outcome()
         session.configure({name: value for name, value in target.write_options if name != "prefix"})
         self._table = session.table(session.target(thing))
-        session.check_target(self._table, self._columns(), thing)
+        session.check_target(self._table, self._columns(), thing, plan.mode)
         self._batches = SourceBatches(plan, source, context, session.store)
         self._scratch: Scratch | None = None
         self._staged: Any = None

@@ -453,7 +453,7 @@ class Delta(System):
 
     def add(self, table: str, columns: Columns, rows: Sequence[Sequence[Any]]) -> None:
         """Add rows by one commit."""
-        self._write(table, columns, rows, mode="append")
+        self._write(table, columns, rows, mode="append", schema_mode="merge")
 
     def _write(self, table: str, columns: Columns, rows: Sequence[Sequence[Any]], **options: Any) -> None:
         from deltalake import write_deltalake

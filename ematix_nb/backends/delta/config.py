@@ -136,7 +136,6 @@ def _gcs(connection: Any, *, create: bool) -> DeltaConfig:
     from .objects import gcs_objects
 
     del create
-    key = _secret(connection, "service_account_key")
-    storage = _given(google_service_account=connection.service_account, google_service_account_key=key)
+    storage = _given(google_service_account=connection.service_account)
     root = _prefixed(f"gs://{connection.bucket}", connection.prefix)
-    return DeltaConfig(name=connection.name, root=root, objects=gcs_objects(connection, key), storage=storage)
+    return DeltaConfig(name=connection.name, root=root, objects=gcs_objects(connection), storage=storage)

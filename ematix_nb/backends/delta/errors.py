@@ -45,11 +45,13 @@ def translated(thing: str) -> Iterator[None]:
 
 def _refused(thing: str, exc: Exception) -> FlowError:
     text = _short(exc)
-    if "constraint" in text.lower() or "invariant" in text.lower() or "non-nullable" in text.lower():
+    words = ("constraint", "invariant", "non-nullable", "failed validation check")
+    if any(word in text.lower() for word in words):
         return DataError(f"the table `{thing}` refuses the rows: {text}", "correct the rows in the SELECT")
     return RunError(f"the Delta library failed on `{thing}`: {text}", "check the place of the table and its rights")
 
 
 def _short(exc: Exception) -> str:
-    text = " ".join(str(redact(str(exc) or type(exc).__name__)).split())
+    told = str(exc).partition("Preview of invalid data")[0]  # what follows are whole rows
+    text = " ".join(str(redact(told or type(exc).__name__)).split())
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

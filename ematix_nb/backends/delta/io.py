@@ -180,16 +180,19 @@ class DeltaSession:
 
     # -- writing ----------------------------------------------------------------------------------------------
 
-    def check_target(self, table: Any, columns: Sequence[Column], thing: str) -> None:
-        """Refuse a partitioning that the table does not have.
+    def check_target(self, table: Any, columns: Sequence[Column], thing: str, mode: str) -> None:
+        """Refuse a partitioning that the table does not have, and a mode that it does not allow.
 
         Raises:
-            DeclarationError: When ``partition_by`` does not fit.
+            DeclarationError: When ``partition_by`` or the mode does not fit.
         """
         wanted = self.config.partition_by
         if table is None:
             check_partitions(wanted, columns)
             return
+        if mode != "append" and table.metadata().configuration.get("delta.appendOnly") == "true":
+            message = f"mode {mode} does not work on `{thing}`: the table may only be appended to (delta.appendOnly)"
+            raise DeclarationError(message, "append to it, or take the property away")
         have = tuple(table.metadata().partition_columns)
         if wanted and wanted != have:
             message = f"the table `{thing}` is partitioned by {', '.join(have) or 'nothing'}, not by {', '.join(wanted)}"

@@ -226,10 +226,8 @@ def azure_objects(connection: Any, keys: Mapping[str, str | None], *, plain: boo
     return StoreObjects(store)
 
 
-def gcs_objects(connection: Any, key: str | None) -> StoreObjects:
+def gcs_objects(connection: Any) -> StoreObjects:
     """The objects of a Google bucket."""
     stores = _obstore(connection.name, "gcs")
-    given: dict[str, Any] = {"service_account_key": key} if key else {}
-    if connection.service_account:
-        given["service_account"] = connection.service_account
+    given = {"service_account": connection.service_account} if connection.service_account else {}
     return StoreObjects(stores.GCSStore(connection.bucket, prefix=_prefix(connection), **given))
