@@ -216,6 +216,24 @@ class LoadStatements:
         )
         return insert + f"UPDATE SET {sets}\nWHERE {self._differs(self._decides, 't', 'excluded')}"
 
+    def update_changed(self) -> str:
+        """The updates of an upsert alone, by a join; for a table that nobody else writes and that needs no index."""
+        quote = self.dialect.quote
+        sets = [f"{quote(name)} = s.{quote(name)}" for name in self.update_columns]
+        sets += [f"{quote(column.name)} = {value}" for column, value in self.meta]
+        return (
+            f"UPDATE {self._target} AS t SET {', '.join(sets)}\nFROM {self._stage} AS s"
+            f" WHERE {self._same_key('s', 't')} AND {self._differs(self._decides, 't', 's')}"
+        )
+
+    def insert_missing(self) -> str:
+        """The inserts of an upsert alone."""
+        return (
+            f"INSERT INTO {self._target} ({self._insert_columns()})\n"
+            f"SELECT {self.dialect.columns(self.names)}{self._meta_values} FROM {self._stage} AS s\n"
+            f"WHERE NOT EXISTS (SELECT 1 FROM {self._target} AS t WHERE {self._same_key('s', 't')})"
+        )
+
     def counted_upsert(self) -> str:
         """The upsert of a plain table in a system that tells what became of each row: inserted, touched in all."""
         returning = f"{self.upsert()}\nRETURNING {self.dialect.tells_inserted} AS inserted"

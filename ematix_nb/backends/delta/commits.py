@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .capabilities import COMPRESSIONS
 from .dialect import arrow_schema
+from .writing import writer_properties
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +75,7 @@ def add_files(table: Any, staged: Staged, mode: str, tags: Tags, *, alone: bool)
 def write_again(config: DeltaConfig, name: str, table: Any, staged: Staged, mode: str, tags: Tags, *, alone: bool) -> None:
     """Have the library itself write the staged rows: it changes the schema and checks conditions in the same commit."""
     import pyarrow as pa
-    from deltalake import DeltaTable, WriterProperties, write_deltalake
+    from deltalake import DeltaTable, write_deltalake
 
     again = DeltaTable(config.uri(f"{name}/{staged.folder}"), storage_options=dict(config.storage) or None)
     schema = _alike(table, pa.schema(again.schema().to_arrow()))
@@ -88,7 +88,7 @@ def write_again(config: DeltaConfig, name: str, table: Any, staged: Staged, mode
         plain,
         mode=mode,  # type: ignore[arg-type]
         schema_mode="merge",
-        writer_properties=WriterProperties(compression=COMPRESSIONS[config.parquet_compression]),  # type: ignore[arg-type]
+        writer_properties=writer_properties(config),
         commit_properties=_properties(tags, alone=alone),
     )
 
@@ -99,8 +99,6 @@ def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> list[pa.Array]:
 
 def merge(config: DeltaConfig, table: Any, changes: pa.Table, identity: Sequence[str], tags: Tags) -> None:
     """Apply a change set: rows that go, rows as they shall be, new rows; columns that are new join the schema."""
-    from deltalake import WriterProperties
-
     schema = _alike(table, changes.schema)
     fresh = {field.name for field in schema} - {field.name for field in table.schema().fields} - {OP}
     match = " AND ".join(f"t.{_quoted(name)} = s.{_quoted(name)}" for name in identity)
@@ -111,7 +109,7 @@ def merge(config: DeltaConfig, table: Any, changes: pa.Table, identity: Sequence
         source_alias="s",
         target_alias="t",
         merge_schema=bool(fresh),
-        writer_properties=WriterProperties(compression=COMPRESSIONS[config.parquet_compression]),
+        writer_properties=writer_properties(config),
         commit_properties=_properties(tags, alone=True),
     )
     merger = merger.when_matched_delete(predicate=f"s.{OP} = 1")

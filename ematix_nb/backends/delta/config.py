@@ -30,7 +30,7 @@ class DeltaConfig:
     storage: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Options of the library for the store; holds secrets."""
     partition_by: tuple[str, ...] = ()
-    parquet_compression: str = "zstd"
+    parquet_compression: str = "snappy"
 
     def uri(self, thing: str) -> str:
         """Where one table lies."""

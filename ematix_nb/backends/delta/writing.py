@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from ematix_nb.errors import CancelledError, DataError, DeclarationError, known_names
 
 from ..files.dialect import can_partition
-from .capabilities import COMPRESSIONS, EXACT_DIGITS, LOG
+from .capabilities import COMPRESSIONS, EXACT_DIGITS, LOG, ROW_GROUP_ROWS
 from .dialect import arrow_schema
 from .errors import translated
 
@@ -80,23 +80,28 @@ def stage(
     Raises:
         DataError: When a value cannot be written exactly.
     """
-    from deltalake import WriterProperties
-
     schema = arrow_schema(columns)
     check_partitions(config.partition_by, columns)
     counted = _Checked(batches, schema, config.partition_by)
     options = {
         "partition_by": list(config.partition_by) or None,
         "storage_options": dict(config.storage) or None,
-        "writer_properties": WriterProperties(compression=COMPRESSIONS[config.parquet_compression]),  # type: ignore[arg-type]
+        "writer_properties": writer_properties(config),
         "mode": "overwrite",
     }
-    with translated(thing):
-        write(config.uri(f"{thing}/{folder}"), schema, counted, options)
-        adds = _adds(config, thing, folder, columns)
+    write(thing, config.uri(f"{thing}/{folder}"), schema, counted, options)
+    adds = _adds(config, thing, folder, columns)
     for add in adds:
         config.objects.sync(f"{thing}/{add.path}")
     return Staged(folder, tuple(adds), counted.rows)
+
+
+def writer_properties(config: DeltaConfig) -> Any:
+    """How the library writes Parquet."""
+    from deltalake import WriterProperties
+
+    compression: Any = COMPRESSIONS[config.parquet_compression]
+    return WriterProperties(compression=compression, max_row_group_size=ROW_GROUP_ROWS)
 
 
 class _Checked:
@@ -124,8 +129,13 @@ class _Checked:
             yield pa.RecordBatch.from_arrays(batch.columns, schema=self._schema)
 
 
-def write(uri: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], options: Mapping[str, Any]) -> None:
-    """Have the library write a stream, in a thread of its own; stops it when the caller is interrupted."""
+def write(
+    thing: str, uri: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], options: Mapping[str, Any]
+) -> None:
+    """Have the library write a stream, in a thread of its own; stops it when the caller is interrupted.
+
+    What goes wrong while a batch is made is raised as it is; what the library raises as an error of ours.
+    """
     import pyarrow as pa
     from deltalake import write_deltalake
 
@@ -156,7 +166,8 @@ def write(uri: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], option
         _stop(waiting, thread)
         raise
     if failures:
-        raise failures[0]
+        with translated(thing):
+            raise failures[0]
 
 
 def _put(waiting: queue.Queue[Any], item: Any, thread: threading.Thread) -> None:
