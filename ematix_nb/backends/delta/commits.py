@@ -57,7 +57,7 @@ def create(config: DeltaConfig, name: str, staged: Staged, columns: Sequence[Col
         mode="error",
         partition_by=list(config.partition_by),
         storage_options=dict(config.storage) or None,
-        commit_properties=_properties(tags),
+        commit_properties=_properties(tags, alone=True),  # else two that race both get in, one after the other
     )
 
 

@@ -36,6 +36,11 @@ class DeltaConfig:
         """Where one table lies."""
         return f"{self.root}/{thing}"
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the tables lie in a folder of this machine."""
+        return "://" not in self.root
+
     def with_options(self, options: Mapping[str, Any]) -> DeltaConfig:
         """The same place with the write options of a target.
 

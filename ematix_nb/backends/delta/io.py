@@ -164,10 +164,10 @@ class DeltaSession:
         """
         name = self.name(thing)
         if self._is_table(name):
-            return make_scan(self._load(name, None), name)
+            return make_scan(self._load(name, None), name, is_remote=not self.config.is_local)
         base, at = split_version(name)
         if at is not None and self._is_table(base):
-            return make_scan(self._load(base, at), name)
+            return make_scan(self._load(base, at), name, is_remote=not self.config.is_local)
         message = f"there is no Delta table `{thing}` in the connection"
         raise UnknownNameError(message, known_names(thing, self.tables(), "tables"))
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import secrets
 import shutil
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ematix_nb.errors import MissingDriverError, RunError
+from ematix_nb.connections import redact
+from ematix_nb.errors import ConnectError, MissingDriverError, RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+LONGEST = 200
+_CODE = re.compile(r"<Code>\s*(?P<code>[A-Za-z0-9]+)\s*</Code>")
+_NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "InvalidBucketName")
 
 
 class Objects(Protocol):
@@ -123,27 +130,51 @@ def _sync(path: Path) -> None:
 class StoreObjects:
     """Objects of a bucket; the store itself keeps them whole, and refuses to create one twice."""
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, store: Any, where: str) -> None:
         self._store = store
+        self._where = where
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Turn what the store says into errors of ours.
+
+        Raises:
+            ConnectError: When the bucket is not there, or the store refuses the login or cannot be reached.
+        """
+        from obstore.exceptions import BaseError
+
+        try:
+            yield
+        except BaseError as exc:
+            text = str(exc).partition("Debug source:")[0]
+            code = _CODE.search(text)
+            if code is not None and code["code"] in _NO_BUCKET:
+                message = f"{self._where} does not exist"
+                raise ConnectError(message, "make it, or correct the connection") from exc
+            reason = code["code"] if code is not None else " ".join(redact(text).split())[:LONGEST]
+            message = f"{self._where} cannot be used: {reason}"
+            raise ConnectError(message, "check the address, the credentials and their rights") from exc
 
     def create(self, name: str, data: bytes) -> None:
         """Put an object unless it exists."""
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
-        try:
-            obstore.put(self._store, name, data, mode="create")
-        except AlreadyExistsError as exc:
-            raise FileExistsError(name) from exc
+        with self._asking():
+            try:
+                obstore.put(self._store, name, data, mode="create")
+            except AlreadyExistsError as exc:
+                raise FileExistsError(name) from exc
 
     def read(self, name: str) -> bytes | None:
         """Get an object."""
         import obstore
 
-        try:
-            return bytes(obstore.get(self._store, name).bytes())
-        except FileNotFoundError:
-            return None
+        with self._asking():
+            try:
+                return bytes(obstore.get(self._store, name).bytes())
+            except FileNotFoundError:
+                return None
 
     def files(self, folder: str) -> list[str]:
         """Objects right below a prefix."""
@@ -156,25 +187,25 @@ class StoreObjects:
     def _list(self, folder: str) -> Any:
         import obstore
 
-        return obstore.list_with_delimiter(self._store, folder or None)
+        with self._asking():
+            return obstore.list_with_delimiter(self._store, folder or None)
 
     def remove(self, name: str) -> None:
         """Delete an object."""
         import obstore
 
-        try:
+        with self._asking(), contextlib.suppress(FileNotFoundError):
             obstore.delete(self._store, name)
-        except FileNotFoundError:
-            return
 
     def remove_folder(self, folder: str) -> None:
         """Delete all below a prefix."""
         import obstore
 
-        for group in obstore.list(self._store, f"{folder}/"):
-            names = [str(found["path"]) for found in group]
-            if names:
-                obstore.delete(self._store, names)
+        with self._asking():
+            for group in obstore.list(self._store, f"{folder}/"):
+                names = [str(found["path"]) for found in group]
+                if names:
+                    obstore.delete(self._store, names)
 
     def sync(self, name: str) -> None:
         """Nothing to do: a put is durable."""
@@ -207,7 +238,7 @@ def s3_objects(connection: Any, region: str, keys: Mapping[str, str | None], *, 
         virtual_hosted_style_request=False,
         **given,
     )
-    return StoreObjects(store)
+    return StoreObjects(store, f"bucket `{connection.bucket}`")
 
 
 def azure_objects(connection: Any, keys: Mapping[str, str | None], *, plain: bool) -> StoreObjects:
@@ -223,11 +254,12 @@ def azure_objects(connection: Any, keys: Mapping[str, str | None], *, plain: boo
         client_options={"allow_http": plain},
         **given,
     )
-    return StoreObjects(store)
+    return StoreObjects(store, f"container `{connection.container}`")
 
 
 def gcs_objects(connection: Any) -> StoreObjects:
     """The objects of a Google bucket."""
     stores = _obstore(connection.name, "gcs")
     given = {"service_account": connection.service_account} if connection.service_account else {}
-    return StoreObjects(stores.GCSStore(connection.bucket, prefix=_prefix(connection), **given))
+    store = stores.GCSStore(connection.bucket, prefix=_prefix(connection), **given)
+    return StoreObjects(store, f"bucket `{connection.bucket}`")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ematix_nb.declare.data_types import to_arrow
 from ematix_nb.errors import DataError
 
-from ..files.streams import quoted
+from ..files.streams import quoted, register_stream
 from .dialect import columns_of
 
 if TYPE_CHECKING:
@@ -30,10 +30,20 @@ class DeltaScan:
     columns: tuple[Column, ...]
     table: Any
     """The library's table, at one version."""
+    is_remote: bool = False
     skipped: tuple[str, ...] = ()
 
     def register(self, context: Any, name: str) -> None:
-        """Make the snapshot a table of DataFusion: filters and columns reach the files."""
+        """Make the snapshot a table of DataFusion: columns reach the files, of local tables filters too.
+
+        The library's own table cannot be read by a foreign session where it lies in an object store.
+        """
+        import pyarrow as pa
+
+        if self.is_remote:
+            schema = pa.schema([(column.name, to_arrow(column.type)) for column in self.columns])
+            register_stream(context, name, schema, self.batches)
+            return
         context.register_table(quoted(name), self.table)
 
     def batches(self, names: list[str]) -> Iterator[pa.RecordBatch]:
@@ -57,7 +67,7 @@ def _fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def make_scan(table: Any, thing: str) -> DeltaScan:
+def make_scan(table: Any, thing: str, *, is_remote: bool = False) -> DeltaScan:
     """A snapshot with its columns.
 
     Raises:
@@ -65,7 +75,7 @@ def make_scan(table: Any, thing: str) -> DeltaScan:
     """
     import pyarrow as pa
 
-    return DeltaScan(columns_of(pa.schema(table.schema().to_arrow()), thing), table)
+    return DeltaScan(columns_of(pa.schema(table.schema().to_arrow()), thing), table, is_remote)
 
 
 def split_version(name: str) -> tuple[str, int | dt.datetime | None]:
