@@ -152,7 +152,9 @@ def _file_path(scheme: str, host: str, path: str, where: str) -> str:
         raise ConfigError(what, hint=f"write three slashes before the path: {scheme}:///{host}/{path}".rstrip("/"))
     if not path:
         what = f"{where} names no path"
-        raise ConfigError(what, hint=f"write {scheme}:///path" + (" or :memory:" if scheme in ("sqlite", "duckdb") else ""))
+        raise ConfigError(
+            what, hint=f"write {scheme}:///path" + (" or :memory:" if scheme in ("sqlite", "duckdb") else "")
+        )
     return f"/{path}" if scheme in ("file", "delta") else path
 
 

@@ -174,9 +174,7 @@ class DeltaLoad:
         else:
             mode = "overwrite" if self.plan.mode == "truncate" else "append"
             columns = self._columns() if self._scratch is None else self._scratch.columns
-            self.session.commit_files(
-                self.thing, table, self._staged, tags, columns=columns, mode=mode, alone=keyed
-            )
+            self.session.commit_files(self.thing, table, self._staged, tags, columns=columns, mode=mode, alone=keyed)
         state.committed(lease)
 
     def _newest(self) -> Any:

@@ -174,7 +174,9 @@ class Scratch:
         names = self._dialect.columns(key)
         twice = f"SELECT {names} FROM {self._dialect.table(TARGET)} GROUP BY {names} HAVING count(*) > 1 LIMIT 1"
         if self._session.fetch(twice):
-            message = f"the keys of table `{self._load.thing}` are not unique: it holds rows with the same {', '.join(key)}"
+            message = (
+                f"the keys of table `{self._load.thing}` are not unique: it holds rows with the same {', '.join(key)}"
+            )
             raise DataError(message, "correct the table, or choose other keys")
 
     def _copy(self) -> None:
@@ -236,9 +238,7 @@ class Scratch:
             f" AND NOT EXISTS (SELECT 1 FROM {target} AS x WHERE {same})"
         )
         schema = arrow_schema([*self.columns, Column(OP, GONE)])
-        batches = [
-            pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in self._session.read(sql, plain)
-        ]
+        batches = [pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in self._session.read(sql, plain)]
         return pa.Table.from_batches(batches, schema=schema), identity
 
     def close(self) -> None:

@@ -14,8 +14,8 @@ from ematix_nb.declare.spec import BATCH_ID, META_COLUMNS, SCD2_COLUMNS, Column,
 from ematix_nb.errors import CancelledError, DataError, DeclarationError, FlowError, SqlError, did_you_mean
 from ematix_nb.load import window as windows
 from ematix_nb.load.conversions import Conversion, conversion
-from ematix_nb.load.plan import ARROW, COPY_THROUGH, INSERT_SELECT, ColumnPlan, LoadPlan
 from ematix_nb.load.delta_schema import plan_delta
+from ematix_nb.load.plan import ARROW, COPY_THROUGH, INSERT_SELECT, ColumnPlan, LoadPlan
 from ematix_nb.load.schema import SchemaPlan, plan_files, plan_schema
 from ematix_nb.load.targets import state_name
 from ematix_nb.sql.check import check_select

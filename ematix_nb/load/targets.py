@@ -58,7 +58,8 @@ def state_store(session: Any, target: TargetSpec) -> StateStore:
         from ematix_nb.state.sql_state import SqlState
 
         return SqlState(session)
-    return thing_state(session, file_thing(target))
+    state: StateStore = thing_state(session, file_thing(target))
+    return state
 
 
 def thing_state(session: Any, thing: str) -> Any:

@@ -73,7 +73,9 @@ class DeltaState:
         try:
             data = json.loads(raw)
             if data["version"] > VERSION:
-                message = f"state file {number} in `{folder}` has version {data['version']}, this package knows {VERSION}"
+                message = (
+                    f"state file {number} in `{folder}` has version {data['version']}, this package knows {VERSION}"
+                )
                 raise DataError(message, "install a newer version of the package")
             return dict(data["entry"])
         except (ValueError, KeyError, TypeError) as exc:

@@ -56,7 +56,10 @@ CASES = (
     _integer("uinteger", 0, 2**32 - 1, UNSIGNED),
     Case("ubigint", DataType("ubigint"), (0, 2**63 - 1, 2**64 - 1, None), UNSIGNED),
     Case(
-        "float", DataType("float"), (1.5, -0.0, math.inf, -math.inf, math.nan, None), ("postgres", "duckdb", "parquet", "delta")
+        "float",
+        DataType("float"),
+        (1.5, -0.0, math.inf, -math.inf, math.nan, None),
+        ("postgres", "duckdb", "parquet", "delta"),
     ),
     Case(
         "double",
@@ -148,7 +151,10 @@ CASES = (
         "map",
         DataType("map", key=DataType("text"), item=DataType("integer")),
         ([("a", 1), ("b", None)], [], None),
-        ("parquet", "delta",),
+        (
+            "parquet",
+            "delta",
+        ),
     ),
     Case(
         "nanoseconds",

@@ -332,7 +332,6 @@ class World:
         data = [path for path in folder.rglob("*") if path.is_file() and "_ematix_flow" not in path.parts]
         return sorted(path.name for path in data if path not in listed)
 
-
     def _loose_delta_files(self, folder: Path) -> list[str]:
         """Staged files that no version names (replaced ones stay for older versions), and their logs."""
         log = "".join(path.read_text() for path in (folder / "_delta_log").glob("*.json"))

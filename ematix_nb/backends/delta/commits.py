@@ -72,7 +72,9 @@ def add_files(table: Any, staged: Staged, mode: str, tags: Tags, *, alone: bool)
     )
 
 
-def write_again(config: DeltaConfig, name: str, table: Any, staged: Staged, mode: str, tags: Tags, *, alone: bool) -> None:
+def write_again(
+    config: DeltaConfig, name: str, table: Any, staged: Staged, mode: str, tags: Tags, *, alone: bool
+) -> None:
     """Have the library itself write the staged rows: it changes the schema and checks conditions in the same commit."""
     import pyarrow as pa
     from deltalake import DeltaTable, write_deltalake
@@ -83,13 +85,13 @@ def write_again(config: DeltaConfig, name: str, table: Any, staged: Staged, mode
     plain = pa.RecordBatchReader.from_batches(
         schema, (pa.RecordBatch.from_arrays(_cast(batch, schema), schema=schema) for batch in rows)
     )
+    options: dict[str, Any] = {"mode": mode, "schema_mode": "merge"}
     write_deltalake(
         table,
         plain,
-        mode=mode,  # type: ignore[arg-type]
-        schema_mode="merge",
         writer_properties=writer_properties(config),
         commit_properties=_properties(tags, alone=alone),
+        **options,
     )
 
 

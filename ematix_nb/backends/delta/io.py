@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ematix_nb.backends.base import TableInfo
 from ematix_nb.errors import DeclarationError, RunError, UnknownNameError, known_names
 
-from ..files.paths import clean, is_pattern
+from ematix_nb.backends.files.paths import clean, is_pattern
 from . import commits
 from .capabilities import CAPABILITIES, LOG, META, UNUSABLE
 from .dialect import store
@@ -195,7 +195,9 @@ class DeltaSession:
             raise DeclarationError(message, "append to it, or take the property away")
         have = tuple(table.metadata().partition_columns)
         if wanted and wanted != have:
-            message = f"the table `{thing}` is partitioned by {', '.join(have) or 'nothing'}, not by {', '.join(wanted)}"
+            message = (
+                f"the table `{thing}` is partitioned by {', '.join(have) or 'nothing'}, not by {', '.join(wanted)}"
+            )
             raise DeclarationError(message, "remove `partition_by`, or write to a new table")
         self.config = self.config.with_options({"partition_by": have})
 

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from ematix_nb.errors import CancelledError, DataError, DeclarationError, known_names
 
-from ..files.dialect import can_partition
+from ematix_nb.backends.files.dialect import can_partition
 from .capabilities import COMPRESSIONS, EXACT_DIGITS, LOG, ROW_GROUP_ROWS
 from .dialect import arrow_schema
 from .errors import translated

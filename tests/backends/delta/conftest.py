@@ -15,9 +15,9 @@ import pytest
 
 from ematix_nb.connections import DeltaAzureConnection, DeltaS3Connection
 from ematix_nb.declare import registry
-from tests.conftest import missing
 from tests.conformance.matrix import Delta, open_system
 from tests.conformance.run import Bench
+from tests.conftest import missing
 from tests.support import programs, s3
 from tests.support.stores import bucket_name
 

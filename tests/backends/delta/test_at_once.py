@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,7 @@ def test_makers_of_one_table(lake: Delta) -> None:
                 table, None, staged[number], ((f"p{number}", 1),), columns=columns, mode="append", alone=False
             )
 
-        errors = at_once([lambda number=number: make(number) for number in range(4)])
+        errors = at_once([functools.partial(make, number) for number in range(4)])
         assert [type(error) for error in errors] == [TransientError] * 3
         assert len(lake.rows(table, ["id"])) == 1
 
@@ -116,6 +117,6 @@ def test_takers_of_one_lease(lake: Delta) -> None:
             claim = Claim("p", f"r{number}", "elsewhere", "1:1")
             won.append(state.acquire(claim, RunRecord(run_id=f"r{number}", pipeline="p")))
 
-        errors = at_once([lambda number=number: take(number) for number in range(4)])
+        errors = at_once([functools.partial(take, number) for number in range(4)])
         assert [type(error) for error in errors] == [LockedError] * 3
         assert [lease.epoch for lease in won] == [1]

@@ -45,7 +45,7 @@ def test_modes(bench: Bench, place: StoreDelta, mode: str) -> None:
     told = counts(pipeline.dry_run())
     assert place.keys() == before
     assert counts(pipeline.sync()) == told
-    wanted = {
+    wanted: dict[str, list[tuple[Any, ...]]] = {
         "append": [(1, "one"), (2, "changed"), (2, "two"), (3, None), (4, "four")],
         "truncate": [(2, "changed"), (4, "four")],
         "merge": [(1, "one"), (2, "changed"), (3, None), (4, "four")],

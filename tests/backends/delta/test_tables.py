@@ -202,7 +202,7 @@ def test_a_table_that_is_for_appending_only(bench: Bench, lake: Delta) -> None:
     lake.delta("tgt").alter.set_table_properties({"delta.appendOnly": "true"})
     bench.give(SMALL, [(2, "b")])
     bench.pipeline("append").sync()
-    with pytest.raises(FlowError, match="(?i)append"):
+    with pytest.raises(FlowError, match=r"delta\.appendOnly"):
         bench.pipeline("truncate").sync()
     assert bench.rows("id") == [(1,), (2,)]
 
@@ -237,7 +237,14 @@ def test_partitions(bench: Bench, lake: Delta, mode: str) -> None:
     pipeline.sync()
     wanted = [(1, DAY, 11), (2, DAY, 20), (3, None, 30), (4, DAY, 40)]
     if mode == "append":
-        wanted = [(1, DAY, 10), (2, DAY + dt.timedelta(days=1), 20), (3, None, 30), (1, DAY, 11), (2, DAY, 20), (4, DAY, 40)]
+        wanted = [
+            (1, DAY, 10),
+            (2, DAY + dt.timedelta(days=1), 20),
+            (3, None, 30),
+            (1, DAY, 11),
+            (2, DAY, 20),
+            (4, DAY, 40),
+        ]
     assert bench.rows("id", "day", "amount") == sorted(wanted, key=repr)
     assert fetch(lake, "SELECT id FROM tgt WHERE day = DATE '2026-01-01' AND amount > 11") == [(2,), (4,)]
     bench.check()
@@ -383,8 +390,12 @@ def test_a_commit_of_the_library_with_another_tag_goes_through(lake: Delta) -> N
     lake.make("t", SMALL, [(1, "a")])
     one, other = DeltaTable(lake.uri("t")), DeltaTable(lake.uri("t"))
     rows = pa.table({"id": [2], "name": ["b"]})
-    write_deltalake(one, rows, mode="append", commit_properties=CommitProperties(app_transactions=[Transaction("a", 1)]))
-    write_deltalake(other, rows, mode="append", commit_properties=CommitProperties(app_transactions=[Transaction("b", 1)]))
+    write_deltalake(
+        one, rows, mode="append", commit_properties=CommitProperties(app_transactions=[Transaction("a", 1)])
+    )
+    write_deltalake(
+        other, rows, mode="append", commit_properties=CommitProperties(app_transactions=[Transaction("b", 1)])
+    )
     assert lake.delta("t").version() == 2
 
 
