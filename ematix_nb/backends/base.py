@@ -18,6 +18,7 @@ from ematix_nb.declare.data_types import DataType, Stored, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     import pyarrow as pa
 
@@ -30,10 +31,12 @@ __all__ = [
     "BATCH_ROWS",
     "Backend",
     "Capabilities",
+    "Estimating",
     "FileScan",
     "FileSession",
     "Manifest",
     "PassThrough",
+    "SnapshotSharing",
     "SqlSession",
     "Stored",
     "TableInfo",
@@ -62,6 +65,8 @@ class Capabilities:
     """Several processes may have it open for writing at once."""
     takes_dictionaries: bool = False
     """``write`` takes dictionary-encoded columns, and converts each value of a dictionary once."""
+    shares_snapshots: bool = False
+    """Several sessions can read what the database held at one moment (`SnapshotSharing`)."""
     pass_through: bool = False
     """Two databases of this system can exchange rows in its own binary form."""
 
@@ -154,11 +159,27 @@ class SqlSession(Protocol):
         ...
 
 
+class Estimating(Protocol):
+    """Sessions that can tell about how many rows a query has, without running it. Optional; asked for progress only."""
+
+    def estimate(self, query: str) -> int | None:
+        """Rows, about; None when nothing is known."""
+        ...
+
+
+class SnapshotSharing(Protocol):
+    """Sessions whose system lets others see the same moment (``Capabilities.shares_snapshots``)."""
+
+    def shared_snapshot(self, count: int) -> AbstractContextManager[tuple[SqlSession, list[SqlSession]]]:
+        """A session to measure with and ``count`` further ones, all reading one snapshot; closed at the end."""
+        ...
+
+
 class PassThrough(Protocol):
     """Sessions whose system can hand rows to its own kind without Arrow (``Capabilities.pass_through``)."""
 
-    def copy_out(self, query: str) -> Iterator[bytes]:
-        """The rows of a SELECT in the system's own binary form."""
+    def copy_out(self, query: str) -> Iterator[tuple[bytes, int]]:
+        """The rows of a SELECT in the system's own binary form: chunks with their number of rows."""
         ...
 
     def copy_into(self, ref: TableRef, columns: Sequence[Column], chunks: Iterable[bytes]) -> int:

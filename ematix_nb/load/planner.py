@@ -15,6 +15,7 @@ from ematix_nb.errors import CancelledError, DataError, DeclarationError, FlowEr
 from ematix_nb.load import window as windows
 from ematix_nb.load.conversions import Conversion, conversion
 from ematix_nb.load.delta_schema import plan_delta
+from ematix_nb.load.partitions import check_partition_column
 from ematix_nb.load.plan import ARROW, COPY_THROUGH, INSERT_SELECT, ColumnPlan, LoadPlan
 from ematix_nb.load.schema import SchemaPlan, plan_files, plan_schema
 from ematix_nb.load.targets import state_name
@@ -118,6 +119,9 @@ def _plan(
     columns = _column_plans(spec, reading, data, verdicts)
     update, compare = _value_columns(target, schema, keys, reading.event)
     route, reason, staged = _route(target, source, side, reading, columns)
+    partitions, words = _partitioned(spec, source, reading)
+    if partitions > 1 and route != INSERT_SELECT:
+        route, reason = ARROW, words
     # without the run's id in its rows, a target cannot tell how far this run alone has read
     staged = staged or (side.capabilities.has_sql and reading.window is not None and BATCH_ID not in schema.meta)
     warnings = (*schema.warnings, *_lossy_warnings(columns), *_window_warnings(target, side, reading, stored, schema))
@@ -150,7 +154,24 @@ def _plan(
         event_column=reading.event,
         order_column=reading.order,
         hidden=reading.hidden,
+        partition_column=(spec.partition_column or "") if partitions > 1 and route == ARROW else "",
+        partitions=partitions if route == ARROW else 1,
     )
+
+
+def _partitioned(spec: PipelineSpec, source: OpenSource, reading: _Reading) -> tuple[int, str]:
+    """How many sessions read the source, and words for the plan.
+
+    Raises:
+        DeclarationError: The source cannot share a snapshot, or the column cannot be cut into ranges.
+    """
+    if spec.partition_column is None or spec.partitions == 1:
+        return 1, ""
+    if not source.session.capabilities.shares_snapshots:
+        message = f"`{source.name}` cannot be read in partitions: its sessions do not share one snapshot"
+        raise DeclarationError(message, "take partition_column away")
+    check_partition_column(spec.partition_column, reading.columns)
+    return spec.partitions, f"{spec.partitions} sessions read ranges of {spec.partition_column} in one snapshot"
 
 
 def plan_reading(spec: PipelineSpec, target: TargetSpec, source: OpenSource) -> tuple[str, tuple[Column, ...]]:

@@ -15,6 +15,7 @@ from ematix_nb.load.failpoints import failpoint
 from ematix_nb.load.plan import COPY_THROUGH, INSERT_SELECT
 from ematix_nb.load.targets import own_names
 from ematix_nb.sql.statements import CHAIN, NEW_VERSIONS, LoadStatements
+from ematix_nb.words import counted
 
 if TYPE_CHECKING:
     from ematix_nb.declare.spec import PipelineSpec, TargetSpec
@@ -252,7 +253,7 @@ class SqlLoad:
 
     def _compare_counts(self, expected: int, touched: int) -> None:
         if touched >= 0 and touched != expected:
-            message = f"the merge touched {touched} rows where {expected} were counted before it"
+            message = f"the merge touched {counted(touched, 'row')} where {expected} were counted before it"
             raise DataError(message, "another writer changed the target in between; run again")
 
     def _scd2(self) -> None:
@@ -311,7 +312,7 @@ class SqlLoad:
         builder = statements_for(self.plan, self.session.dialect, self.context, keys=names)
         missing = int(self.session.fetch(builder.null_keys())[0][0])
         if missing:
-            message = f"{missing} rows have no value in a key column ({', '.join(names)})"
+            message = f"{counted(missing, 'row has', 'rows have')} no value in a key column ({', '.join(names)})"
             raise DataError(message, "filter them in the SELECT, or choose other keys")
 
     def _deduplicate(self, order_by: str | None, extra: tuple[str, ...]) -> None:
@@ -336,7 +337,7 @@ class SqlLoad:
         window = self.plan.window
         self.outcome.watermark = self.batches.watermark
         if self.batches.stripped:
-            self._warn(f"{self.batches.stripped} texts lost their NUL characters (on_nul='strip')")
+            self._warn(f"{counted(self.batches.stripped, 'text', 'texts')} lost NUL characters (on_nul='strip')")
         if window is None or self.outcome.watermark or not self.outcome.counts.get("rows_read"):
             return
         kind = self._kinds[window.column]

@@ -192,7 +192,8 @@ class FileState:
             for row in entry.get("runs", [])
             if row.get("slot") == slot.isoformat() and row["status"] in ("failed", "abandoned")
         ]
-        return SlotState(last, len(failed), done=slot in slots)
+        began = [dt.datetime.fromisoformat(row["started_at"]) for row in failed if row.get("started_at")]
+        return SlotState(last, len(failed), done=slot in slots, last_attempt=max(began, default=None))
 
     def _entry(self, pipeline: str) -> dict[str, Any]:
         manifest = self._session.manifest(self._thing)

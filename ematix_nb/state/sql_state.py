@@ -337,11 +337,13 @@ class SqlState:
             [pipeline, _moment(slot)],
         )
         failed = self._session.fetch(
-            f"SELECT count(*) FROM {self._name('run_history')} WHERE pipeline_name = {self._param(1)}"
-            f" AND slot = {self._value(2, kind)} AND status IN ('failed', 'abandoned')",
+            f"SELECT {self._text('started_at')} FROM {self._name('run_history')}"
+            f" WHERE pipeline_name = {self._param(1)} AND slot = {self._value(2, kind)}"
+            " AND status IN ('failed', 'abandoned')",
             [pipeline, _moment(slot)],
         )
-        return SlotState(last_done, int(failed[0][0]), done=bool(done[0][0]))
+        began = [moment for (text,) in failed if (moment := _parse(text)) is not None]
+        return SlotState(last_done, len(failed), done=bool(done[0][0]), last_attempt=max(began, default=None))
 
     # -- statements -------------------------------------------------------------------------------------------
 

@@ -80,7 +80,7 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
                 "--failed ACTION",
                 "choice:retry|skip",
                 None,
-                "slots that failed three times: try them once more, or let them go",
+                "slots that keep failing: try them now, or let those go that failed six times",
             ),
             _STRICT,
         ),

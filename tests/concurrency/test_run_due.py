@@ -128,6 +128,23 @@ def test_a_plan_that_is_refused_is_tried_three_times_a_slot(kind: str, make_worl
     assert len(later["failed"]) == 1
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_tries_are_spaced_so_that_an_outage_costs_no_slot(kind: str, make_world: Callable[..., World]) -> None:
+    world = make_world(kind, "truncate", changes={**SCHEDULE, "transforms_post": []})
+    gone = "sqlite:////nowhere/at/all.sqlite"
+
+    def later(seconds: float, source: str = gone) -> Step:
+        return Step(source, due=(NOON, "latest"), options={"spaced": True, "ahead": seconds})
+
+    found = call(world, *[later(seconds) for seconds in (0, 1, 30, 62, 120, 400, 1300, 1400)])
+    assert [len(report["failed"]) for report in found] == [1, 0, 0, 1, 0, 1, 1, 0]
+    assert "the slot 2026-03-02 12:00 UTC failed 1 time and is tried again from " in found[1]["skipped"][0]
+    assert "failed 4 times and is tried again from " in found[-1]["skipped"][0]
+    (back,) = call(world, later(5000, due(world).source))
+    assert (back["ran"], back["failed"]) == (["success"], [])
+    assert world.statuses() == ["failed"] * 4 + ["success"]
+
+
 def test_a_run_by_hand_leaves_a_trace_too(make_world: Callable[..., World]) -> None:
     """Of a mistake in a declaration only where a history is: trying things out writes nothing into a fresh target."""
     world = make_world("sqlite", "truncate", changes={"transforms_post": []})

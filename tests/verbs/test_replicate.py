@@ -198,9 +198,9 @@ def test_from_postgres_in_parallel(folder: Path, pg_url: str) -> None:
         connection.execute("CREATE SCHEMA shop")
         for number in range(6):
             connection.execute(
-                f"CREATE TABLE shop.t{number} AS SELECT g AS id, md5(g::text) AS h FROM generate_series(1, 100) g"  # type: ignore[arg-type]
+                f"CREATE TABLE shop.t{number} AS SELECT g AS id, md5(g::text) AS h FROM generate_series(1, 100) g"
             )
-            connection.execute(f"ALTER TABLE shop.t{number} ADD PRIMARY KEY (id)")  # type: ignore[arg-type]
+            connection.execute(f"ALTER TABLE shop.t{number} ADD PRIMARY KEY (id)")
     found = ematix.replicate("pg:shop.*", to="pg:copy.{table}", parallel=4)
     assert [copy.state for copy in found.copies] == ["success"] * 6
     assert [copy.result.counts["rows_inserted"] for copy in found.copies if copy.result] == [100] * 6
