@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import datetime as dt
 import json
 import time
 from typing import TYPE_CHECKING, Any
@@ -23,10 +22,11 @@ from urllib.parse import quote, unquote
 
 from ematix_nb.errors import DataError, LockedError, TransientError
 from ematix_nb.state import liveness
-from ematix_nb.state.file_state import KEPT_RUNS, KEPT_SLOTS, TRIES, locked, record_of
+from ematix_nb.state.file_state import KEPT_RUNS, KEPT_SLOTS, TRIES, locked, record_of, slot_of
 from ematix_nb.state.model import Claim, Lease, RunRecord, SlotState, Watermark
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Callable
 
 VERSION = 1
@@ -379,16 +379,7 @@ class DeltaState:
     def slot(self, pipeline: str, slot: dt.datetime | None = None) -> SlotState:
         """What is known of scheduled slots."""
         texts = (*self._committed(pipeline)[1].get("slots", []), *self._lease(pipeline)[1].get("slots", []))
-        slots = sorted(dt.datetime.fromisoformat(text) for text in texts)
-        last = slots[-1] if slots else None
-        if slot is None:
-            return SlotState(last, 0, done=False)
-        failed = [
-            row
-            for row in self._rows(pipeline)
-            if row.get("slot") == slot.isoformat() and row["status"] in ("failed", "abandoned")
-        ]
-        return SlotState(last, len(failed), done=slot in slots)
+        return slot_of(texts, self._rows(pipeline), slot)
 
 
 def _folder_name(pipeline: str) -> str:

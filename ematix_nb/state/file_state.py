@@ -13,7 +13,7 @@ from ematix_nb.state import liveness
 from ematix_nb.state.model import COUNT_NAMES, Claim, Lease, RunRecord, SlotState, Watermark
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ematix_nb.backends.base import FileSession, Manifest
 
@@ -183,17 +183,7 @@ class FileState:
     def slot(self, pipeline: str, slot: dt.datetime | None = None) -> SlotState:
         """What is known of scheduled slots."""
         entry = self._entry(pipeline)
-        slots = sorted(dt.datetime.fromisoformat(text) for text in entry.get("slots", []))
-        last = slots[-1] if slots else None
-        if slot is None:
-            return SlotState(last, 0, done=False)
-        failed = [
-            row
-            for row in entry.get("runs", [])
-            if row.get("slot") == slot.isoformat() and row["status"] in ("failed", "abandoned")
-        ]
-        began = [dt.datetime.fromisoformat(row["started_at"]) for row in failed if row.get("started_at")]
-        return SlotState(last, len(failed), done=slot in slots, last_attempt=max(began, default=None))
+        return slot_of(entry.get("slots", []), entry.get("runs", []), slot)
 
     def _entry(self, pipeline: str) -> dict[str, Any]:
         manifest = self._session.manifest(self._thing)
@@ -249,6 +239,17 @@ def record_of(row: dict[str, Any]) -> RunRecord:
         values[name] = dt.datetime.fromisoformat(values[name]) if values.get(name) else None
     values["counts"] = {name: rows for name, rows in values["counts"].items() if name in COUNT_NAMES}
     return RunRecord(**values)
+
+
+def slot_of(texts: Sequence[str], rows: Sequence[dict[str, Any]], slot: dt.datetime | None) -> SlotState:
+    """What slots that were done and history rows in their JSON form say of a slot."""
+    slots = sorted(dt.datetime.fromisoformat(text) for text in texts)
+    last = slots[-1] if slots else None
+    if slot is None:
+        return SlotState(last, 0, done=False)
+    failed = [row for row in rows if row.get("slot") == slot.isoformat() and row["status"] in ("failed", "abandoned")]
+    began = [dt.datetime.fromisoformat(row["started_at"]) for row in failed if row.get("started_at")]
+    return SlotState(last, len(failed), done=slot in slots, last_attempt=max(began, default=None))
 
 
 def locked(pipeline: str, held: dict[str, Any]) -> LockedError:

@@ -7,9 +7,9 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.base import TableInfo
+from ematix_nb.backends.files.paths import clean, is_pattern
 from ematix_nb.errors import DeclarationError, RunError, UnknownNameError, known_names
 
-from ematix_nb.backends.files.paths import clean, is_pattern
 from . import commits
 from .capabilities import CAPABILITIES, LOG, META, UNUSABLE
 from .dialect import store

@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ematix_nb.backends.files.streams import quoted, register_stream
 from ematix_nb.declare.data_types import to_arrow
 from ematix_nb.errors import DataError
 
-from ematix_nb.backends.files.streams import quoted, register_stream
 from .dialect import columns_of
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from ematix_nb.backends.files.dialect import can_partition
 from ematix_nb.errors import CancelledError, DataError, DeclarationError, known_names
 
-from ematix_nb.backends.files.dialect import can_partition
 from .capabilities import COMPRESSIONS, EXACT_DIGITS, LOG, ROW_GROUP_ROWS
 from .dialect import arrow_schema
 from .errors import translated
