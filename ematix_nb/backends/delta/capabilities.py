@@ -18,6 +18,12 @@ CAPABILITIES = Capabilities(
 COMPRESSIONS = {"zstd": "ZSTD", "snappy": "SNAPPY", "gzip": "GZIP", "uncompressed": "UNCOMPRESSED"}
 """Word of the option -> what the library calls it."""
 WRITE_OPTIONS = ("partition_by", "parquet_compression")
+WRITABLE = frozenset(
+    {"appendOnly", "invariants", "checkConstraints", "generatedColumns", "changeDataFeed", "timestampNtz"}
+)
+"""Features of a table under which all commits of a load are right."""
+APPENDABLE = WRITABLE | {"deletionVectors", "v2Checkpoint"}
+"""The same for commits that only add rows."""
 UNUSABLE = "[]\\|^%"
 """Characters that the library garbles in the name of a folder or an object."""
 LOG = "_delta_log"

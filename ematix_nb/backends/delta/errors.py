@@ -31,6 +31,8 @@ def translated(thing: str) -> Iterator[None]:
     except FlowError:
         raise
     except CommitFailedError as exc:
+        if "feature" in str(exc).lower():
+            raise _refused(thing, exc) from exc
         raise TransientError(CONFLICT.format(thing=thing), "run again") from exc
     except SchemaMismatchError as exc:
         message = f"the table `{thing}` does not take the columns: {_short(exc)}"

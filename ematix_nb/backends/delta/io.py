@@ -11,7 +11,7 @@ from ematix_nb.backends.files.paths import clean, is_pattern
 from ematix_nb.errors import DeclarationError, RunError, UnknownNameError, known_names
 
 from . import commits
-from .capabilities import CAPABILITIES, LOG, META, UNUSABLE
+from .capabilities import APPENDABLE, CAPABILITIES, LOG, META, UNUSABLE, WRITABLE
 from .dialect import store
 from .errors import translated
 from .scan import make_scan, split_version
@@ -190,6 +190,7 @@ class DeltaSession:
         if table is None:
             check_partitions(wanted, columns)
             return
+        self._check_features(table, thing, mode)
         if mode != "append" and table.metadata().configuration.get("delta.appendOnly") == "true":
             message = f"mode {mode} does not work on `{thing}`: the table may only be appended to (delta.appendOnly)"
             raise DeclarationError(message, "append to it, or take the property away")
@@ -200,6 +201,16 @@ class DeltaSession:
             )
             raise DeclarationError(message, "remove `partition_by`, or write to a new table")
         self.config = self.config.with_options({"partition_by": have})
+
+    def _check_features(self, table: Any, thing: str, mode: str) -> None:
+        """Refuse a table whose features a commit of this mode would not honour."""
+        have = set(table.protocol().writer_features or ())
+        if table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
+            have.add("columnMapping")
+        unknown = sorted(have - (APPENDABLE if mode == "append" else WRITABLE))
+        if unknown:
+            message = f"mode {mode} cannot write the table `{thing}`: it uses {', '.join(unknown)}"
+            raise DeclarationError(message, "load into another table, or take the feature away")
 
     def stage(self, thing: str, columns: Sequence[Column], batches: Iterable[pa.RecordBatch], run_id: str) -> Staged:
         """Write files that no reader sees, below the table in a folder of the run.

@@ -207,6 +207,43 @@ def test_a_table_that_is_for_appending_only(bench: Bench, lake: Delta) -> None:
     assert bench.rows("id") == [(1,), (2,)]
 
 
+@pytest.mark.parametrize("mode", ["append", "merge"])
+def test_a_time_without_a_zone_joins_a_table_that_had_none(bench: Bench, lake: Delta, mode: str) -> None:
+    """The library has to raise the table's protocol for it."""
+    options: dict[str, Any] = {"keys": ("id",)} if mode == "merge" else {}
+    bench.give(SMALL, [(1, "a")])
+    pipeline = bench.pipeline(mode, **options)
+    pipeline.sync()
+    noon = dt.datetime(2026, 1, 1, 12)  # noqa: DTZ001
+    bench.give({**SMALL, "at": DataType("timestamp")}, [(2, "b", noon)])
+    pipeline.sync()
+    assert bench.rows("id", "at") == [(1, None), (2, noon)]
+    assert "timestampNtz" in (lake.delta("tgt").protocol().writer_features or [])
+
+
+@pytest.mark.parametrize(
+    ("feature", "mode"), [("rowTracking", "append"), ("columnMapping", "append"), ("deletionVectors", "merge")]
+)
+def test_features_that_a_commit_would_not_honour_are_refused(
+    bench: Bench, lake: Delta, feature: str, mode: str
+) -> None:
+    lake.make("tgt", SMALL, [(1, "a")])
+    log = lake.folder / "tgt" / "_delta_log" / f"{0:020d}.json"
+    protocol = {
+        "minReaderVersion": 3,
+        "minWriterVersion": 7,
+        "readerFeatures": [feature] if feature != "rowTracking" else [],
+        "writerFeatures": [feature],
+    }
+    found = [json.loads(line) for line in log.read_text().splitlines() if line.strip()]
+    log.write_text("\n".join(json.dumps({"protocol": protocol} if "protocol" in one else one) for one in found))
+    bench.give(SMALL, [(2, "b")])
+    options: dict[str, Any] = {"keys": ("id",)} if mode == "merge" else {}
+    with pytest.raises(DeclarationError, match=f"mode {mode} cannot write the table `tgt`: it uses {feature}"):
+        bench.pipeline(mode, **options).sync()
+    assert lake.delta("tgt").version() == 0
+
+
 # -- partitions -------------------------------------------------------------------------------------------------
 
 
@@ -408,3 +445,44 @@ def test_state_survives_a_checkpoint(bench: Bench, lake: Delta) -> None:
     bench.more([(2, "b", dt.datetime(2026, 1, 1, 11))])  # noqa: DTZ001
     assert counts(pipeline.sync()) == {"read": 2, "inserted": 1, "deduplicated": 1}
     assert bench.rows("id") == [(1,), (2,)]
+
+
+def test_a_watermark_that_is_set_by_hand_counts_until_the_next_commit(bench: Bench, lake: Delta) -> None:
+    from ematix_nb.state.model import Watermark
+
+    bench.give(SMALL, ROWS)
+    pipeline = bench.pipeline("merge", keys=("id",), incremental=True, watermark_column="id")
+    pipeline.sync()
+    session = open_session(lake.connection)
+    state = DeltaState(session, "tgt")
+    assert state.watermark("load") == Watermark("id", "3", "bigint")
+    state.reset_watermark("load", Watermark("id", "2", "bigint"))
+    assert state.watermark("load") == Watermark("id", "2", "bigint")
+    assert lake.delta("tgt").version() == 0
+    assert counts(pipeline.sync())["read"] == 2
+    assert state.watermark("load") == Watermark("id", "3", "bigint")
+    state.reset_watermark("load", None)
+    assert state.watermark("load") is None
+    assert counts(pipeline.sync())["read"] == 3
+    session.close()
+
+
+def test_a_state_file_that_is_gone_stops_the_next_load(bench: Bench, lake: Delta) -> None:
+    bench.give(SMALL, ROWS)
+    pipeline = bench.pipeline("append")
+    pipeline.sync()
+    (lake.folder / "tgt" / "_ematix_flow" / "load" / f"{1:012d}.json").unlink()
+    with pytest.raises(DataError, match="state file 1 of pipeline `load` in `tgt/_ematix_flow` is gone"):
+        pipeline.sync()
+    assert len(bench.rows("id")) == 3
+
+
+def test_old_state_files_go(bench: Bench, lake: Delta) -> None:
+    bench.give(SMALL, ROWS)
+    pipeline = bench.pipeline("merge", keys=("id",))
+    for _ in range(25):
+        pipeline.sync()
+    folder = lake.folder / "tgt" / "_ematix_flow" / "load"
+    assert len(list(folder.glob("*.json"))) <= 22
+    assert len(list((folder / "lease").glob("*.json"))) <= 20
+    bench.check()
