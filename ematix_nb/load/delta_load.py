@@ -169,7 +169,6 @@ class DeltaLoad:
             self.session.discard(self.thing, self.context.run_id)
         elif self._scratch is not None and not self._scratch.only_new:
             changes, identity = self._scratch.changes()
-            self._scratch.close()
             self.session.commit_changes(self.thing, table, changes, identity, tags)
         else:
             mode = "overwrite" if self.plan.mode == "truncate" else "append"

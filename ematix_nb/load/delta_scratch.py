@@ -220,7 +220,10 @@ class Scratch:
         yield from self._session.read(sql, plain)
 
     def changes(self) -> tuple[pa.Table, tuple[str, ...]]:
-        """Whole rows that are new, changed or gone (``ematix_op`` 1), and the columns that tell rows apart."""
+        """Whole rows that are new, changed or gone (``ematix_op`` 1), and the columns that tell rows apart.
+
+        The rows lie in a file until `close`; the database is closed.
+        """
         import pyarrow as pa
 
         plan, quote, row = self._load.plan, self._dialect.quote, self._dialect.quote(ROW)
@@ -238,8 +241,12 @@ class Scratch:
             f" AND NOT EXISTS (SELECT 1 FROM {target} AS x WHERE {same})"
         )
         schema = arrow_schema([*self.columns, Column(OP, GONE)])
-        batches = [pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in self._session.read(sql, plain)]
-        return pa.Table.from_batches(batches, schema=schema), identity
+        spilled = Path(self._folder) / "changes.arrow"
+        with pa.OSFile(str(spilled), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            for batch in self._session.read(sql, plain):
+                writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
+        self._session.close()  # the commit needs the memory
+        return pa.ipc.open_file(pa.memory_map(str(spilled))).read_all(), identity
 
     def close(self) -> None:
         """Remove the database; may be called twice."""
