@@ -23,11 +23,13 @@ import psycopg
 from benchmarks.data import COLUMNS, make, make_changes
 from benchmarks.startup import startup
 
-CASES = ("pg_pg", "pg_parquet", "parquet_pg", "merge")
+CASES = ("pg_pg", "pg_parquet", "parquet_pg", "parquet_delta", "merge")
+WITHOUT_DLT = ("parquet_delta",)
 TITLES = {
     "pg_pg": "PostgreSQL to PostgreSQL, two databases",
     "pg_parquet": "PostgreSQL to Parquet",
     "parquet_pg": "Parquet to PostgreSQL",
+    "parquet_delta": "Parquet to Delta",
     "merge": "merge of 200,000 rows (half changed, half new)",
 }
 ROUNDS = 3
@@ -86,6 +88,7 @@ def _database(server: str, name: str) -> str:
 
 def _prepare(urls: list[str], folder: Path, rows: int) -> None:
     (folder / "lake").mkdir()
+    (folder / "delta").mkdir()
     with psycopg.connect(urls[0], autocommit=True) as source:
         make(source, "customers", 1, rows)
         make_changes(source, "changes", rows, rows // 10, rows // 10)
@@ -117,7 +120,7 @@ def _write_parquet(url: str, path: Path) -> None:
 
 def _case(case: str, urls: list[str], environment: dict[str, str], arguments: argparse.Namespace) -> dict[str, Any]:
     sides = ["limit", "ours"]
-    if not arguments.no_dlt and importlib.util.find_spec("dlt") is not None:
+    if not arguments.no_dlt and case not in WITHOUT_DLT and importlib.util.find_spec("dlt") is not None:
         sides.append("dlt")
     runs: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     for number in range(arguments.rounds):

@@ -33,7 +33,12 @@ BEFORE = TableRef(None, "ematix_before")
 INCOMING = "ematix_incoming"
 ROW = "ematix_row"
 OP = "ematix_op"
-MEMORY = "192MB"
+STAGING_BYTES = 512_000_000
+"""Memory of the database while rows of unknown size are staged."""
+MEMORY_BYTES = 192_000_000
+"""And afterwards, unless the rows are large."""
+ROWS_AT_HAND = 2048 * 16
+"""Rows that the database may have in its hands at once: vectors of two threads in some steps."""
 GONE = DataType("tinyint")
 
 
@@ -70,7 +75,7 @@ class Scratch:
         path = str(Path(self._folder) / "scratch.duckdb")
         self._session: Any = open_session(DuckDBConnection(name="scratch", path=path))
         load.session.adopt(self.close, self._session.interrupt)
-        self._session.execute(f"SET memory_limit = '{MEMORY}'")
+        self._limit(STAGING_BYTES)
         self._dialect = self._session.dialect
         plan = load.plan
         self.columns = load.all_columns()
@@ -110,6 +115,8 @@ class Scratch:
 
     def apply(self) -> None:
         """Fetch the rows of the table that the staged ones may meet, and load the staged ones into them."""
+        read = self._load.source_rows()
+        self._limit(max(MEMORY_BYTES, ROWS_AT_HAND * read.bytes // max(read.rows, 1)))
         key = self._load.plan.keys if self._load.plan.mode == "merge" else ()
         self._session.execute(self._dialect.create_table(TARGET, self._inner_columns()))
         if self._load.table is not None:
@@ -121,6 +128,9 @@ class Scratch:
         self._inner.apply()
         self._session.commit()
         self._count()
+
+    def _limit(self, size: int) -> None:
+        self._session.execute(f"SET memory_limit = '{size // 1_000_000}MB'")
 
     def _inner_columns(self) -> list[Column]:
         return [Column(ROW, BIGINT), *(Column(column.name, physical(column.type)) for column in self.columns)]

@@ -28,7 +28,7 @@ UNUSABLE = "[]\\|^%"
 """Characters that the library garbles in the name of a folder or an object."""
 LOG = "_delta_log"
 META = "_ematix_flow"
-ROW_GROUP_ROWS = 65536
+ROW_GROUP_ROWS = 131072
 """The library holds a row group in memory until it is whole."""
 FILES_KEPT = 20
 """State files of one pipeline that stay behind the newest."""
