@@ -69,6 +69,44 @@ def ours_merge() -> int:
     return _ours("target:public.merged", "source", f"SELECT {COLUMNS} FROM changes", "merge", keys=("customer_id",))
 
 
+def ours_pg_arrow() -> int:
+    """Every row as Arrow, and dropped."""
+    from ematix_nb import PostgresConnection
+    from ematix_nb.backends.registry import open_session
+
+    session = open_session(PostgresConnection(name="source", url=SOURCE), read_only=True)
+    query = f"SELECT {COLUMNS} FROM customers"
+    rows = sum(batch.num_rows for batch in session.read(query, session.describe(query)))
+    session.close()
+    return rows
+
+
+def ours_same_db() -> int:
+    return _ours("source:public.inside", "source", f"SELECT {COLUMNS} FROM customers", "append")
+
+
+def first_scd2() -> int:
+    """The versions that the measured load meets; not a measured side."""
+    return _ours("target:public.versions", "source", f"SELECT {COLUMNS} FROM customers", "scd2", keys=("customer_id",))
+
+
+def ours_scd2() -> int:
+    return _ours("target:public.versions", "source", f"SELECT {COLUMNS} FROM changes", "scd2", keys=("customer_id",))
+
+
+def ours_csv_parquet() -> int:
+    from ematix_nb import ObjectStoreLocalConnection, ematix, register_connection
+
+    register_connection(ObjectStoreLocalConnection(name="texts", path=str(FOLDER / "texts"), format="csv"))
+    register_connection(ObjectStoreLocalConnection(name="lake", path=str(FOLDER / "lake"), format="parquet"))
+
+    @ematix.pipeline(name="bench", target="lake:from_csv", source_connection="texts", mode="truncate")
+    def bench() -> str:
+        return 'SELECT * FROM "ready.csv"'
+
+    return bench.sync().counts["rows_read"]
+
+
 def _pipe(query: str, into: str) -> None:
     out = subprocess.Popen(
         ["psql", "-qd", SOURCE, "-c", f"COPY ({query}) TO STDOUT (FORMAT binary)"], stdout=subprocess.PIPE
@@ -97,6 +135,59 @@ def limit_pg_parquet() -> int:
         for batch in source.iter_batches():
             writer.write_batch(batch)
     return source.metadata.num_rows
+
+
+def limit_pg_arrow() -> int:
+    """The bytes of COPY BINARY, to nowhere."""
+    query = f"COPY (SELECT {COLUMNS} FROM customers) TO STDOUT (FORMAT binary)"
+    subprocess.run(["psql", "-qd", SOURCE, "-c", query], stdout=subprocess.DEVNULL, check=True)
+    return 0
+
+
+def limit_same_db() -> int:
+    """One INSERT into a table without an index."""
+    insert = f"INSERT INTO limit_inside SELECT {COLUMNS} FROM customers"
+    subprocess.run(["psql", "-qd", SOURCE, "-v", "ON_ERROR_STOP=1", "-c", insert], check=True)
+    return 0
+
+
+def limit_scd2() -> int:
+    """Temp table, close, open, written by hand; the rows come through a pipe."""
+    names = COLUMNS.split(", ")
+    differs = " OR ".join(f"t.{name} IS DISTINCT FROM s.{name}" for name in names[1:])
+    read = f"COPY (SELECT {COLUMNS} FROM changes) TO STDOUT (FORMAT binary)"
+    script = (
+        "BEGIN;\nCREATE TEMP TABLE stage (LIKE customers_shape) ON COMMIT DROP;\n"
+        f'\\copy stage FROM PROGRAM \'psql -qd "{SOURCE}" -c "{read}"\' WITH (FORMAT binary)\n'
+        "ANALYZE stage (customer_id);\n"
+        "UPDATE limit_versions t SET valid_to = now(), is_current = false FROM stage s"
+        f" WHERE t.customer_id = s.customer_id AND t.is_current AND ({differs});\n"
+        f"INSERT INTO limit_versions SELECT {', '.join('s.' + name for name in names)}, now(), NULL, true, ''::bytea,"
+        " now(), gen_random_uuid() FROM stage s WHERE NOT EXISTS"
+        " (SELECT 1 FROM limit_versions t WHERE t.customer_id = s.customer_id AND t.is_current);\n"
+        "COMMIT;\n"
+    )
+    subprocess.run(["psql", "-qd", TARGET, "-v", "ON_ERROR_STOP=1"], input=script.encode(), check=True)
+    return 0
+
+
+def limit_csv_parquet() -> int:
+    """DuckDB's own copy, on one thread as ours."""
+    import duckdb
+
+    with duckdb.connect() as connection:
+        connection.execute("SET threads = 1")
+        source, out = FOLDER / "texts" / "ready.csv", FOLDER / "limit.parquet"
+        connection.execute(f"COPY (FROM read_csv('{source}')) TO '{out}' (FORMAT parquet, COMPRESSION zstd)")
+    return 0
+
+
+def polars_csv_parquet() -> int:
+    import polars as pl
+
+    lazy = pl.scan_csv(FOLDER / "texts" / "ready.csv", try_parse_dates=True)
+    lazy.sink_parquet(FOLDER / "polars.parquet", compression="zstd")
+    return 0
 
 
 def limit_parquet_pg() -> int:
@@ -203,12 +294,20 @@ def dlt_merge() -> int:
 
 
 SIDES: dict[tuple[str, str], Callable[[], int]] = {
-    (case, side): globals()[f"{side}_{case}"]
-    for case in ("pg_pg", "pg_parquet", "parquet_pg", "parquet_delta", "merge")
-    for side in ("ours", "limit", "dlt")
-    if f"{side}_{case}" in globals()
+    **{
+        (case, side): globals()[f"{side}_{case}"]
+        for case in ("pg_pg", "pg_parquet", "parquet_pg", "merge")
+        for side in ("ours", "limit", "dlt")
+    },
+    **{
+        (case, side): globals()[f"{side}_{case}"]
+        for case in ("parquet_delta", "pg_arrow", "same_db", "scd2", "csv_parquet")
+        for side in ("ours", "limit")
+    },
+    ("csv_parquet", "polars"): polars_csv_parquet,
+    ("merge", "dlt_first"): dlt_first_merge,
+    ("scd2", "first"): first_scd2,
 }
-SIDES["merge", "dlt_first"] = dlt_first_merge
 
 
 def _peak_mb() -> float:

@@ -493,8 +493,9 @@ def _route(
     staged = target.mode in KEYED or again or bool(reading.hidden)
     # the query may read the very table that is emptied before it is filled
     staged = staged or (target.mode == "truncate" and source.same_database)
-    # a direct load would hold its locks while the source's session waits for them
-    staged = staged or bool(side.place and side.place == source.place)
+    # a direct load would hold its locks while the source's session waits for them (one session reads and writes where
+    # both are one database under one login)
+    staged = staged or bool(side.place and side.place == source.place and not source.same_database)
     if not side.capabilities.has_sql:
         return ARROW, f"the target is {side.target_word}", False
     if source.same_database:
