@@ -181,6 +181,7 @@ def _reset(case: str, urls: list[str], rows: int) -> None:
             make(target, "limit_versions", 1, rows)
             target.execute("ALTER TABLE limit_versions DROP CONSTRAINT limit_versions_pkey")
             target.execute(VERSIONS)
+            target.execute("ALTER TABLE limit_versions ADD PRIMARY KEY (customer_id, valid_from)")
             target.execute("CREATE UNIQUE INDEX ON limit_versions (customer_id) WHERE is_current")
             target.execute("VACUUM ANALYZE limit_versions")
         if case == "merge":

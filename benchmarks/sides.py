@@ -152,7 +152,7 @@ def limit_same_db() -> int:
 
 
 def limit_scd2() -> int:
-    """Temp table, close, open, written by hand; the rows come through a pipe."""
+    """Temp table, close, open, written by hand, for a table with the same columns and indexes; the rows are piped."""
     names = COLUMNS.split(", ")
     differs = " OR ".join(f"t.{name} IS DISTINCT FROM s.{name}" for name in names[1:])
     read = f"COPY (SELECT {COLUMNS} FROM changes) TO STDOUT (FORMAT binary)"
@@ -162,8 +162,9 @@ def limit_scd2() -> int:
         "ANALYZE stage (customer_id);\n"
         "UPDATE limit_versions t SET valid_to = now(), is_current = false FROM stage s"
         f" WHERE t.customer_id = s.customer_id AND t.is_current AND ({differs});\n"
-        f"INSERT INTO limit_versions SELECT {', '.join('s.' + name for name in names)}, now(), NULL, true, ''::bytea,"
-        " now(), gen_random_uuid() FROM stage s WHERE NOT EXISTS"
+        f"INSERT INTO limit_versions SELECT {', '.join('s.' + name for name in names)}, now(), NULL, true,"
+        f" sha256(convert_to(ROW({', '.join('s.' + name for name in names[1:])})::text, 'UTF8')), now(),"
+        " 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11' FROM stage s WHERE NOT EXISTS"
         " (SELECT 1 FROM limit_versions t WHERE t.customer_id = s.customer_id AND t.is_current);\n"
         "COMMIT;\n"
     )

@@ -307,6 +307,14 @@ class LoadStatements:
             f" AND {self._differs(self.compare_columns, 't', 's')})"
         )
 
+    def counted_close(self) -> str:
+        """`close_changed` in a system that tells what became of each row: closed, and how many of those began later."""
+        began = f"{self.dialect.quote(VALID_FROM)} >= {self.moment}"
+        return (
+            f"WITH closed AS (\n{self.close_changed()}\nRETURNING t.{began} AS later\n)\n"
+            "SELECT count(*), COALESCE(sum(CASE WHEN later THEN 1 ELSE 0 END), 0) FROM closed"
+        )
+
     def insert_versions(self) -> str:
         """Open a version for each staged key that has no current one (after :meth:`close_changed`)."""
         extra = (VALID_FROM, VALID_TO, IS_CURRENT, ROW_HASH)
