@@ -1,4 +1,4 @@
-"""Servers that are programs: found, started on a free port of 127.0.0.1, and ended with the process that started them."""
+"""Servers that are programs: found, started on a free port of 127.0.0.1, ended with the process that started them."""
 
 from __future__ import annotations
 

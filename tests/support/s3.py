@@ -61,9 +61,7 @@ class S3Store:
 
         name = bucket_name()
         signed = f"AWS4-HMAC-SHA256 Credential={KEY}/20260101/{REGION}/s3/aws4_request, SignedHeaders=host, Signature=0"
-        request = urllib.request.Request(
-            f"{self.endpoint}/{name}", method="PUT", headers={"Authorization": signed}
-        )
+        request = urllib.request.Request(f"{self.endpoint}/{name}", method="PUT", headers={"Authorization": signed})
         urllib.request.urlopen(request, timeout=10).read()
         config: Any = {
             "endpoint": self.endpoint,

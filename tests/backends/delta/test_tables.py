@@ -486,3 +486,36 @@ def test_old_state_files_go(bench: Bench, lake: Delta) -> None:
     assert len(list(folder.glob("*.json"))) <= 22
     assert len(list((folder / "lease").glob("*.json"))) <= 20
     bench.check()
+
+
+# -- care of the table by other tools ---------------------------------------------------------------------------
+
+
+def test_a_vacuum_removes_what_no_version_needs_and_keeps_the_state(bench: Bench, lake: Delta) -> None:
+    bench.give(SMALL, ROWS)
+    pipeline = bench.pipeline("truncate")
+    pipeline.sync()
+    pipeline.sync()
+    table = lake.delta("tgt")
+    removed = table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
+    assert len(removed) == 1
+    assert len(list(lake.folder.rglob("*.parquet"))) == 1
+    assert bench.rows("id") == [(1,), (2,), (3,)]
+    assert counts(pipeline.sync()) == {"read": 3, "inserted": 3}
+    bench.check()
+
+
+def test_a_load_after_a_compaction_and_after_a_restore(bench: Bench, lake: Delta) -> None:
+    bench.give(SMALL, ROWS)
+    pipeline = bench.pipeline("merge", keys=("id",))
+    pipeline.sync()
+    bench.more([(4, "four")])
+    pipeline.sync()
+    lake.delta("tgt").optimize.compact()
+    bench.give(SMALL, [(1, "changed"), (5, "five")])
+    pipeline.sync()
+    assert bench.rows("id", "name") == [(1, "changed"), (2, "two"), (3, "three"), (4, "four"), (5, "five")]
+    lake.delta("tgt").restore(0)
+    assert bench.rows("id") == [(1,), (2,), (3,)]
+    assert counts(pipeline.sync()) == {"read": 2, "inserted": 1, "updated": 1}
+    assert bench.rows("id", "name") == [(1, "changed"), (2, "two"), (3, "three"), (5, "five")]
