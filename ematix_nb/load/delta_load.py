@@ -85,12 +85,12 @@ class DeltaLoad:
 
     def prepare(self) -> None:
         """Read the source: into hidden files, or into the run's own database (a dry run writes no file)."""
-        self._phase("read")
         if self._compares():
             self._scratch = Scratch(self)
             self._scratch.prepare()
             self.outcome = self._scratch.outcome
             return
+        self._phase("read")
         failpoint("stage_create")
         rows = self._batches.final()
         if self.context.dry:
@@ -123,7 +123,6 @@ class DeltaLoad:
 
     def apply(self) -> None:
         """Work out the change and check the counts; the table itself is changed by the commit."""
-        self._phase("apply")
         self.context.token.check()
         for change in self.plan.schema_changes:
             self.context.listener.on_event(
@@ -136,6 +135,7 @@ class DeltaLoad:
                 rows = self._scratch.new_rows()
                 self._staged = self.session.stage(self.thing, columns, rows, self.context.run_id)
             return
+        self._phase("apply")
         empties = self.plan.mode == "truncate" and not self._batches.rows and self.plan.target_exists
         if empties and self.spec.policies.empty_source == "keep":
             self.outcome.kept_empty = True
