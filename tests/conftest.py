@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from tests.support import postgres
+from tests.support import mariadb, postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,6 +107,31 @@ def pg_url2(pg_server: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def mysql_server() -> Iterator[str]:
+    """The URL of a MariaDB server on which databases may be created; started for this session if need be."""
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(mariadb.server())
+        except postgres.ServerUnavailableError as error:
+            missing(str(error))
+        yield server.url
+
+
+@pytest.fixture
+def mysql_url(mysql_server: str) -> Iterator[str]:
+    """The URL of an empty database of this test's own."""
+    with mariadb.fresh_database(mysql_server) as url:
+        yield url
+
+
+@pytest.fixture
+def mysql_url2(mysql_server: str) -> Iterator[str]:
+    """The URL of a second empty database on the same server."""
+    with mariadb.fresh_database(mysql_server) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
 def chromium() -> str:
     """The path of a Chromium to drive, as Debian installs it."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
@@ -119,7 +144,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks each test that asks for a server, so that `-m 'not integration'` needs none."""
     for item in items:
         names = getattr(item, "fixturenames", ())
-        if "pg_server" in names:
+        if {"pg_server", "mysql_server"} & set(names):
             item.add_marker(pytest.mark.integration)
         if "chromium" in names:
             item.add_marker(pytest.mark.browser)

@@ -65,6 +65,10 @@ class Capabilities:
     """Several processes may have it open for writing at once."""
     takes_dictionaries: bool = False
     """``write`` takes dictionary-encoded columns, and converts each value of a dictionary once."""
+    event_times: bool = True
+    """Mode scd2 can date versions by a column of the source."""
+    transactional_ddl: bool = True
+    """Tables and columns are made in the data's own transaction; else such a statement commits what ran before it."""
     shares_snapshots: bool = False
     """Several sessions can read what the database held at one moment (`SnapshotSharing`)."""
     pass_through: bool = False
@@ -89,6 +93,8 @@ class TableInfo:
     """``table``, ``view``, ``partitioned``, ``foreign``."""
     hooks: bool = False
     """Triggers or rules of the user may change or drop rows on their way in."""
+    unfit: tuple[str, str] | None = None
+    """Why the table cannot be a target although it is one, and what to do about it."""
 
 
 class SqlSession(Protocol):
@@ -156,6 +162,14 @@ class SqlSession(Protocol):
 
     def close(self) -> None:
         """Close; rolls back what is open. May be called twice."""
+        ...
+
+
+class OwnDdl(Protocol):
+    """Sessions whose schema changes commit by themselves (not ``Capabilities.transactional_ddl``)."""
+
+    def drop_if_empty(self, ref: TableRef) -> None:
+        """Remove a table that a failed run made, unless it holds rows by now."""
         ...
 
 

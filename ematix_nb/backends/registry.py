@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 BUILT_IN = {
     "postgres": "postgres",
+    "mysql": "mysql",
     "duckdb": "duckdb",
     "sqlite": "sqlite",
     "object_store_local": "files",

@@ -80,8 +80,11 @@ class MySQLConnection(_ServerConnection):
 
     kind: ClassVar[str] = "mysql"
     schemes: ClassVar[tuple[str, ...]] = MYSQL_SCHEMES
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"zero_dates": ("error", "null")}
 
     read_only: bool = False
+    zero_dates: str = ""
+    """What ``0000-00-00`` is when it is read: refused (empty, ``error``) or NULL (``null``)."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)

@@ -53,8 +53,8 @@ class _Statements(SqlLoad):
     def _upsert_and_count(self) -> tuple[int, int, int]:
         """By two joins: the table is the run's own, so that no index has to guard it."""
         inserted, updated, unchanged = map(int, self.session.fetch(self.statements.count_merge())[0])
-        touched = self.session.execute(self.statements.update_changed()) if self.plan.update_columns else 0
-        self._compare_counts(inserted + updated, touched + self.session.execute(self.statements.insert_missing()))
+        touched = self.session.execute(self.statements.update_from_stage()) if self.plan.update_columns else 0
+        self._compare_counts(inserted + updated, touched + self.session.execute(self.statements.insert_new()))
         return inserted, updated, unchanged
 
     def _own_batches(self) -> str:

@@ -104,7 +104,7 @@ def make_plan(
 def _plan(
     spec: PipelineSpec, target: TargetSpec, source: OpenSource, side: TargetSide, stored: Watermark | None
 ) -> LoadPlan:
-    _check_mode(target.mode, side)
+    _check_mode(target, side)
     reading = _reading(spec, target, source, stored if side.info is not None else None)
     if side.info is not None and stored is not None:
         _check_watermark(spec, target, reading, stored)
@@ -184,10 +184,13 @@ def plan_reading(spec: PipelineSpec, target: TargetSpec, source: OpenSource) -> 
     return reading.sql, reading.columns
 
 
-def _check_mode(mode: str, side: TargetSide) -> None:
-    if mode not in side.capabilities.modes:
+def _check_mode(target: TargetSpec, side: TargetSide) -> None:
+    if target.event_timestamp_column and not side.capabilities.event_times:
+        message = f"`{side.connection}` cannot date versions by event_timestamp_column"
+        raise DeclarationError(message, "leave it out: versions begin with the run that brings them")
+    if target.mode not in side.capabilities.modes:
         can = ", ".join(sorted(side.capabilities.modes))
-        message = f"mode {mode} does not work on `{side.connection}`: this kind of target can {can}"
+        message = f"mode {target.mode} does not work on `{side.connection}`: this kind of target can {can}"
         raise DeclarationError(message, "choose another mode or another target")
 
 

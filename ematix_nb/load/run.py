@@ -229,7 +229,7 @@ def _work(side: OpenTarget, source: OpenSource, lease: Lease, record: RunRecord,
     beat = Heartbeat(lease, side.reopen_state) if side.session.capabilities.many_writers else contextlib.nullcontext()
     loader = side.loader(plan, source, context)
     context.token.check()
-    with beat:
+    with beat, _undone(side, loader):
         loader.prepare()
         _begin(side)
         failpoint("tx_begin")
@@ -243,6 +243,19 @@ def _work(side: OpenTarget, source: OpenSource, lease: Lease, record: RunRecord,
     failpoint("release")
     _finished(context, plan, done)
     return done
+
+
+@contextlib.contextmanager
+def _undone(side: OpenTarget, loader: Any) -> Iterator[None]:
+    """After a failure take back what no rollback does: a table that was made before the transaction."""
+    try:
+        yield
+    except BaseException:
+        if side.is_sql and not side.committed:
+            with contextlib.suppress(FlowError):  # the first error counts; an empty table is all that stays
+                side.session.rollback()
+                loader.undo()
+        raise
 
 
 def _begin(side: OpenTarget) -> None:

@@ -77,6 +77,8 @@ def plan_schema(  # noqa: PLR0913  each is one fact of the target or of the decl
     if found.kind not in ("table", "partitioned"):
         message = f"`{ref}` is a {found.kind}; only tables can be loaded"
         raise SchemaDriftError(message, "name a table as the target")
+    if found.unfit is not None:
+        raise SchemaDriftError(*found.unfit)
     return _existing(dialect, wanted, found, mode=mode, keys=keys, on_drift=on_drift)
 
 
@@ -126,8 +128,14 @@ def _new_table(
     if mode == "scd2":
         key = (*(keys or key), VALID_FROM)
     not_null = set(key)
+    sizes = {name: len(group) for group in (*unique, tuple(keys), key) for name in group}
     data = tuple(
-        dataclasses.replace(column, nullable=False) if column.name in not_null else column for column in wanted
+        dataclasses.replace(
+            column,
+            nullable=column.nullable and column.name not in not_null,
+            type=dialect.key_type(column.type, sizes[column.name]) if column.name in sizes else column.type,
+        )
+        for column in wanted
     )
     columns = (*data, *engine_columns(dialect, mode))
     changes.append(SchemaChange(f"create table {ref}", dialect.create_table(ref, columns, key)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from ematix_nb.state.model import Lease, RunRecord, Watermark
 
 STAGE = TableRef(None, "ematix_stage")
+STAND_IN = TableRef(None, "ematix_target")
+"""What a dry run changes in place of the target, where changes of the schema cannot be rolled back."""
 SAMPLE_KEYS = 3
 
 
@@ -56,6 +59,12 @@ class SqlLoad:
         session: Any,
         context: RunContext,
     ) -> None:
+        self._first = not session.capabilities.transactional_ddl
+        """Changes of the schema commit by themselves, so they come before the transaction."""
+        self._real = plan.ref
+        self._made = False
+        if self._first and context.dry and plan.schema_changes:
+            plan = dataclasses.replace(plan, ref=STAND_IN)
         self.plan = plan
         self.spec = spec
         self.target = target
@@ -73,14 +82,18 @@ class SqlLoad:
     # -- the steps --------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Fill the staging table, when the plan has one."""
-        if not self.plan.staged:
-            return
+        """Fill the staging table, when the plan has one; then change a schema that no transaction can change."""
+        if self.plan.staged:
+            self._stage()
+        if self._first:
+            self._change_schema()
+
+    def _stage(self) -> None:
         self._phase("read")
         dialect = self.session.dialect
         self._drop_stage()
         columns = [Column(column.name, column.type) for column in self.plan.data]
-        self.session.execute(dialect.create_table(STAGE, columns, temporary=True))
+        self.session.execute(dialect.create_table(STAGE, columns, temporary=True, index=self._joined_by()))
         failpoint("stage_create")
         rows = self._fill_stage(columns)
         failpoint("stage_write")
@@ -99,15 +112,44 @@ class SqlLoad:
     def apply(self) -> None:
         """Change the schema and the rows, inside the open transaction; fills the outcome."""
         self._phase("apply")
-        for change in self.plan.schema_changes:
-            self.session.execute(change.sql)
-            self._emit_change(change.text)
+        if not self._first:
+            self._change_schema()
         getattr(self, f"_{self.plan.mode}")()
         failpoint("apply")
         self._find_watermark()
         self.context.token.check()
         self._check_counts()
         failpoint("check_counts")
+
+    def _change_schema(self) -> None:
+        if self.plan.ref != self._real:
+            self._stand_in()
+            return
+        for change in self.plan.schema_changes:
+            self.session.execute(change.sql)
+            self._made = self._made or (self._first and not self.plan.target_exists)
+            self._emit_change(change.text)
+
+    def _stand_in(self) -> None:
+        """A temporary table that looks and is filled like the target, with the planned changes: nobody else sees it."""
+        dialect = self.session.dialect
+        self._drop(STAND_IN)
+        if self.plan.target_exists:
+            info = self.session.table(self._real)
+            names = [column.name for column in info.columns if column.name not in info.generated]
+            for statement in dialect.copy_table(self._real, STAND_IN, names):
+                self.session.execute(statement)
+        old, new = dialect.table(self._real), dialect.table(STAND_IN)
+        for change in self.plan.schema_changes:
+            if statement := dialect.temporary(change.sql):
+                self.session.execute(statement.replace(old, new, 1))
+            self._emit_change(change.text)
+
+    def undo(self) -> None:
+        """After a failure and its rollback: remove the table that this run made, unless somebody has filled it."""
+        if self._made:
+            self._made = False
+            self.session.drop_if_empty(self.plan.ref)
 
     def write_state(self, state: Any, lease: Lease, record: RunRecord, mark: Watermark | None) -> None:
         """Watermark, slot, history and the fence, in the open transaction."""
@@ -121,6 +163,8 @@ class SqlLoad:
     def close(self) -> None:
         """Drop the temporary tables."""
         self._drop_stage()
+        if self.plan.ref != self._real:
+            self._drop(STAND_IN)
 
     # -- staging and streaming --------------------------------------------------------------------------------
 
@@ -248,7 +292,8 @@ class SqlLoad:
     def _upsert_and_count(self) -> tuple[int, int, int]:
         """Inserted, updated, unchanged: counted by a join first, and compared with what the upsert touched."""
         inserted, updated, unchanged = map(int, self.session.fetch(self.statements.count_merge())[0])
-        self._compare_counts(inserted + updated, self.session.execute(self.statements.upsert()))
+        touched = [int(self.session.execute(statement)) for statement in self.statements.upserts()]
+        self._compare_counts(inserted + updated, -1 if min(touched) < 0 else sum(touched))
         return inserted, updated, unchanged
 
     def _compare_counts(self, expected: int, touched: int) -> None:
@@ -302,7 +347,10 @@ class SqlLoad:
         dialect = self.session.dialect
         for ref in (CHAIN, NEW_VERSIONS):
             self._drop(ref)
-            self.session.execute(dialect.create_table(ref, self.statements.chain_columns(), temporary=True))
+            index = self.statements.chain_index()
+            self.session.execute(
+                dialect.create_table(ref, self.statements.chain_columns(), temporary=True, index=index)
+            )
         for statement in self.statements.fill_chain():
             self.session.execute(statement)
         self.session.execute(self.statements.resolve_chain())
@@ -340,7 +388,8 @@ class SqlLoad:
             shown = "; ".join(", ".join(str(value) for value in row[:-1]) + f" ({row[-1]} times)" for row in samples)
             message = f"the source has rows with the same key ({', '.join(self.plan.keys)}): {shown}"
             raise DataError(message, "make the keys unique in the SELECT, or use on_duplicate_key='last'")
-        self.outcome.add("rows_deduplicated", self.session.execute(self.statements.keep_last(order_by, extra)))
+        touched = [self.session.execute(statement) for statement in self.statements.keep_last(order_by, extra)]
+        self.outcome.add("rows_deduplicated", touched[-1])
 
     def _deletes_allowed(self) -> bool:
         if self.outcome.counts.get("rows_read") or self.spec.policies.empty_source == "apply":
@@ -387,7 +436,7 @@ class SqlLoad:
             self._drop(ref)
 
     def _drop(self, ref: TableRef) -> None:
-        self.session.execute(f"DROP TABLE IF EXISTS {self.session.dialect.table(ref)}")
+        self.session.execute(self.session.dialect.drop_temporary(ref))
 
     def _phase(self, phase: str) -> None:
         self.context.listener.on_event(
@@ -442,7 +491,7 @@ def shown_statements(plan: LoadPlan, target: TargetSpec, dialect: Any, context: 
         return (dialect.truncate(plan.ref), load)
     if plan.mode == "merge":
         deletes = (builder.delete_missing(),) if target.handle_deletes else ()
-        return (builder.upsert(), *deletes)
+        return (*builder.upserts(), *deletes)
     if plan.event_column:
         steps = (builder.resolve_chain(), builder.drop_replaced(), builder.move_ends(), builder.insert_chain())
         return (*builder.fill_chain(), *steps)

@@ -34,7 +34,7 @@ def call(world: World, *steps: Step, cache: str = "cache") -> list[dict[str, Any
     return found
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres", "files", "delta"])
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "mysql", "files", "delta"])
 def test_two_schedulers_at_once(kind: str, make_world: Callable[..., World], tmp_path: Path) -> None:
     """Each with a cache of its own, as two machines have."""
     world = make_world(kind, "truncate", changes=SCHEDULE)
@@ -57,7 +57,7 @@ def test_two_schedulers_at_once(kind: str, make_world: Callable[..., World], tmp
     assert world.statuses() == ["success"]
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "mysql"])
 @pytest.mark.parametrize(
     ("step", "ran"), [("read_state", ["success"]), ("before_commit", ["success"]), ("commit", []), ("release", [])]
 )

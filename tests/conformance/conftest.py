@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ematix_nb.declare import registry
-from tests.conformance.matrix import SYSTEMS, System, open_system
+from tests.conformance.matrix import SERVERS, SYSTEMS, System, open_system, url_of
 from tests.conformance.run import Bench
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 OTHER = {
     "postgres": "duckdb",
+    "mysql": "postgres",
     "duckdb": "sqlite",
     "sqlite": "duckdb",
     "parquet": "duckdb",
@@ -49,16 +50,16 @@ def pairs(mode: str, *, same: bool = True, sql: bool = False) -> list[Any]:
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
     """A target and a source; the parameter names their systems (target, source)."""
     target, source = request.param
-    url = request.getfixturevalue("pg_url") if "postgres" in (target, source) else None
-    there = open_system(target, tmp_path / "target", url, label="target_place")
-    return Bench(
-        there, there if source == target else open_system(source, tmp_path / "source", url, label="source_place")
-    )
+    there = open_system(target, tmp_path / "target", url_of(target, request), label="target_place")
+    if source == target:
+        return Bench(there, there)
+    return Bench(there, open_system(source, tmp_path / "source", url_of(source, request), label="source_place"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests whose parameter names PostgreSQL."""
+    """Marks the tests whose parameter names a server."""
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
-        if any("postgres" in str(value) for value in parameters.values() if not isinstance(value, System)):
+        named = [str(value) for value in parameters.values() if not isinstance(value, System)]
+        if any(server in value for server in SERVERS for value in named):
             item.add_marker(pytest.mark.integration)

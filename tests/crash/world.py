@@ -14,11 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 from tests.crash import child
 from tests.crash.child import Job, Step
+from tests.support.mariadb import arguments
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
 
-SQL_KINDS = ("duckdb", "sqlite", "postgres")
+SQL_KINDS = ("duckdb", "sqlite", "postgres", "mysql")
+PREFIXED = ("sqlite", "mysql")
+"""Kinds whose state tables stand beside the data."""
+SESSIONS = {
+    "postgres": "SELECT pid, state FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    " AND backend_type = 'client backend'",
+    "mysql": "SELECT id, command FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()",
+}
+"""Who else has a session in the database."""
 STORES = ("files", "delta")
 """Kinds without SQL: no post-transform runs there."""
 KINDS = (*SQL_KINDS, *STORES)
@@ -42,7 +51,8 @@ _context.set_forkserver_preload(
     ["tests.crash.child", "duckdb", "psycopg", "pyarrow.parquet", "sqlglot", "ematix_nb.load.run",
      "ematix_nb.load.post", "ematix_nb.backends.duckdb", "ematix_nb.backends.sqlite", "ematix_nb.backends.postgres",
      "ematix_nb.backends.files", "ematix_nb.backends.files.parquet_files", "ematix_nb.backends.postgres.io",
-     "ematix_nb.backends.duckdb.io", "ematix_nb.backends.sqlite.io", "ematix_nb.backends.files.io", "datafusion",
+     "ematix_nb.backends.duckdb.io", "ematix_nb.backends.sqlite.io", "ematix_nb.backends.files.io",
+     "pymysql", "ematix_nb.backends.mysql.io", "datafusion",
      "deltalake", "ematix_nb.backends.delta.io", "ematix_nb.backends.delta.writing", "ematix_nb.load.delta_load"]
 )  # fmt: skip
 
@@ -169,6 +179,12 @@ class World:
             with duckdb.connect(str(self.path)) as database:
                 database.execute("SET TimeZone = 'UTC'")
                 return database.execute(sql).fetchall()
+        if self.kind == "mysql":
+            import pymysql
+
+            with pymysql.connect(**arguments(self.url), autocommit=True) as database, database.cursor() as answers:
+                answers.execute(sql)
+                return [tuple(row) for row in answers.fetchall()] if answers.description else []
         import psycopg
 
         with psycopg.connect(self.url, autocommit=True) as server:
@@ -181,7 +197,7 @@ class World:
         return Path(self.url.partition("://")[2].partition("?")[0])
 
     def _state(self, table: str) -> str:
-        return f"ematix_flow_{table}" if self.kind == "sqlite" else f"ematix_flow.{table}"
+        return f"ematix_flow_{table}" if self.kind in PREFIXED else f"ematix_flow.{table}"
 
     def rows(self) -> list[tuple[Any, ...]]:
         """The target's data, sorted; of scd2 with `is current`."""
@@ -192,7 +208,7 @@ class World:
         if not self.has_table(self.table):
             return []
         extra = ", is_current" if self.mode == "scd2" else ""
-        times = "ts" if self.kind == "sqlite" else "CAST(ts AS VARCHAR(19))"
+        times = "ts" if self.kind in PREFIXED else "CAST(ts AS VARCHAR(19))"
         found = self.execute(f"SELECT id, name, amount, {times}{extra} FROM {self.table}")
         shown = [(*row[:3], str(row[3]).replace("T", " ")[:19], *(bool(value) for value in row[4:])) for row in found]
         return sorted(shown, key=repr)
@@ -260,6 +276,8 @@ class World:
             found = self.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         elif self.kind == "duckdb":
             found = self.execute("SELECT table_name FROM information_schema.tables")
+        elif self.kind == "mysql":
+            found = self.execute("SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()")
         else:
             found = self.execute("SELECT relname::text FROM pg_class WHERE relkind = 'r'")
         return [row[0] for row in found]
@@ -268,10 +286,11 @@ class World:
         """(run id, status) of the loads, oldest first."""
         if self.kind in STORES:
             return [(row["run_id"], row["status"]) for row in self._entry().get("runs", [])]
-        if not self.has_table("run_history" if self.kind != "sqlite" else "ematix_flow_run_history"):
+        if not self.has_table("run_history" if self.kind not in PREFIXED else "ematix_flow_run_history"):
             return []
+        text = "CHAR(40)" if self.kind == "mysql" else "VARCHAR(40)"
         found = self.execute(
-            f"SELECT CAST(run_id AS VARCHAR(40)), status FROM {self._state('run_history')}"
+            f"SELECT CAST(run_id AS {text}), status FROM {self._state('run_history')}"
             f" WHERE pipeline_name = '{self.name}' AND mode <> 'transform' ORDER BY started_at"
         )
         return [(row[0], row[1]) for row in found]
@@ -310,16 +329,13 @@ class World:
         if self.kind in STORES:
             return self._loose_files()
         found = [name for name in self.tables() if name.startswith("ematix_") and "ematix_flow" not in name]
-        return found + (self._sessions() if self.kind == "postgres" else [])
+        return found + (self._sessions() if self.kind in SESSIONS else [])
 
     def _sessions(self) -> list[str]:
         """Sessions that stay: the server needs a moment to notice that a client has gone."""
         deadline = time.monotonic() + SESSION_END_S
         while True:
-            sessions = self.execute(
-                "SELECT pid, state FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-                " AND backend_type = 'client backend'"
-            )
+            sessions = self.execute(SESSIONS[self.kind])
             if not sessions or time.monotonic() > deadline:
                 return [f"session {pid} {state}" for pid, state in sessions]
             time.sleep(0.05)
