@@ -28,11 +28,19 @@ COPY_FILE = FOLDER / "ready.copy"
 
 
 def _ours(target: str, source: str, sql: str, mode: str, **options: object) -> int:
-    from ematix_nb import ObjectStoreLocalConnection, PostgresConnection, ematix, register_connection
+    from ematix_nb import (
+        DeltaLocalConnection,
+        ObjectStoreLocalConnection,
+        PostgresConnection,
+        ematix,
+        register_connection,
+    )
 
     register_connection(PostgresConnection(name="source", url=SOURCE))
     register_connection(PostgresConnection(name="target", url=TARGET))
     register_connection(ObjectStoreLocalConnection(name="lake", path=str(FOLDER / "lake"), format="parquet"))
+
+    register_connection(DeltaLocalConnection(name="delta", path=str(FOLDER / "delta")))
 
     @ematix.pipeline(name="bench", target=target, source_connection=source, mode=mode, **options)
     def bench() -> str:
@@ -51,6 +59,10 @@ def ours_pg_parquet() -> int:
 
 def ours_parquet_pg() -> int:
     return _ours("target:public.loaded", "lake", f'SELECT {COLUMNS} FROM "ready.parquet"', "append")
+
+
+def ours_parquet_delta() -> int:
+    return _ours("delta:ours", "lake", f'SELECT {COLUMNS} FROM "ready.parquet"', "truncate")
 
 
 def ours_merge() -> int:
@@ -187,6 +199,18 @@ def limit_parquet_pg() -> int:
     return 0
 
 
+def limit_parquet_delta() -> int:
+    """The bare library over the same file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from deltalake import write_deltalake
+
+    source = pq.ParquetFile(PARQUET)
+    rows = pa.RecordBatchReader.from_batches(source.schema_arrow, source.iter_batches())
+    write_deltalake(FOLDER / "delta" / "limit", rows, mode="overwrite")
+    return source.metadata.num_rows
+
+
 def limit_merge() -> int:
     """Temp table and upsert, written by hand; the rows come through a pipe."""
     names = COLUMNS.split(", ")
@@ -278,7 +302,7 @@ SIDES: dict[tuple[str, str], Callable[[], int]] = {
     },
     **{
         (case, side): globals()[f"{side}_{case}"]
-        for case in ("pg_arrow", "same_db", "scd2", "csv_parquet")
+        for case in ("parquet_delta", "pg_arrow", "same_db", "scd2", "csv_parquet")
         for side in ("ours", "limit")
     },
     ("csv_parquet", "polars"): polars_csv_parquet,

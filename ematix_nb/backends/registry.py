@@ -24,6 +24,10 @@ BUILT_IN = {
     "object_store_s3": "files",
     "object_store_azure": "files",
     "object_store_gcs": "files",
+    "delta_local": "delta",
+    "delta_s3": "delta",
+    "delta_azure": "delta",
+    "delta_gcs": "delta",
 }
 """Connection kind -> folder of this package."""
 

@@ -174,6 +174,39 @@ class DeltaS3Connection(_S3Connection):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class DeltaAzureConnection(Connection):
+    """Delta tables in a container of Azure Blob Storage; without a key the machine's own login is used."""
+
+    kind: ClassVar[str] = "delta_azure"
+    required: ClassVar[tuple[str, ...]] = ("account", "container")
+
+    account: str = ""
+    container: str = ""
+    prefix: str = ""
+    endpoint: str = ""
+    account_key: str | None = None
+    sas_token: str | None = None
+
+    def _check(self) -> None:
+        if self.account_key is not None and self.sas_token is not None:
+            what = f"connection `{self.name}` ({self.kind}) has both `account_key` and `sas_token`"
+            raise DeclarationError(what, hint="give one of them")
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class DeltaGcsConnection(Connection):
+    """Delta tables in a bucket of Google Cloud Storage; without a service account the machine's own login is used."""
+
+    kind: ClassVar[str] = "delta_gcs"
+    required: ClassVar[tuple[str, ...]] = ("bucket",)
+
+    bucket: str = ""
+    prefix: str = ""
+    service_account: str = ""
+    """Path of the JSON key file of a service account."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class _FileOptions(Connection):
     """How files are written and read; an option of another format than the declared one is refused."""
 
@@ -405,6 +438,8 @@ KINDS: dict[str, type[Connection]] = {
         DuckDBConnection,
         DeltaLocalConnection,
         DeltaS3Connection,
+        DeltaAzureConnection,
+        DeltaGcsConnection,
         ObjectStoreLocalConnection,
         ObjectStoreS3Connection,
         ObjectStoreAzureConnection,

@@ -247,6 +247,16 @@ class LoadStatements:
         )
         return insert + f"UPDATE SET {sets}\nWHERE {self._differs(self._decides, 't', 'excluded')}"
 
+    def update_from_stage(self) -> str:
+        """The updates of an upsert alone, by a join; for a table that nobody else writes and that needs no index."""
+        quote = self.dialect.quote
+        sets = [f"{quote(name)} = s.{quote(name)}" for name in self.update_columns]
+        sets += [f"{quote(column.name)} = {value}" for column, value in self.meta]
+        return (
+            f"UPDATE {self._target} AS t SET {', '.join(sets)}\nFROM {self._stage} AS s"
+            f" WHERE {self._same_key('s', 't')} AND {self._differs(self._decides, 't', 's')}"
+        )
+
     def counted_upsert(self) -> str:
         """The upsert of a plain table in a system that tells what became of each row: inserted, touched in all."""
         returning = f"{self.upsert()}\nRETURNING {self.dialect.tells_inserted} AS inserted"

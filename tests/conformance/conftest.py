@@ -29,6 +29,7 @@ OTHER = {
     "azure-jsonl": "duckdb",
     "gcs": "duckdb",
     "gcs-orc": "sqlite",
+    "delta": "sqlite",
 }
 """For each target a source of another kind."""
 
@@ -39,11 +40,14 @@ def _empty_registry() -> Iterator[None]:
         yield
 
 
-def pairs(mode: str, *, same: bool = True) -> list[Any]:
-    """Parameters for `bench`: each target that has the mode, from its own system and from another one."""
+def pairs(mode: str, *, same: bool = True, sql: bool = False) -> list[Any]:
+    """Parameters for `bench`: each target that has the mode, from its own system and from another one.
+
+    ``sql`` leaves out the targets that have no catalogue to ask.
+    """
     found = []
     for name, system in SYSTEMS.items():
-        if mode in system.modes:
+        if mode in system.modes and (system.is_sql or not sql):
             found += [(name, name)] if same else []
             found.append((name, OTHER[name]))
     return [pytest.param(pair, id=f"{pair[1]}-to-{pair[0]}") for pair in found]

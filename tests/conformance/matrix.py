@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ematix_nb.backends.files import BACKEND as FILES
 from ematix_nb.connections.kinds import (
+    DeltaLocalConnection,
     DuckDBConnection,
     MySQLConnection,
     ObjectStoreLocalConnection,
@@ -542,6 +543,82 @@ class Orc(Files):
         return po.ORCFile(str(path)).read()
 
 
+class Delta(System):
+    """Delta tables below a folder."""
+
+    name = "delta"
+    is_sql = False
+
+    def __init__(self, folder: Path, name: str = "delta") -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.connection: Connection = DeltaLocalConnection(name=name, path=str(folder))
+
+    def uri(self, table: str) -> str:
+        """Where a table lies."""
+        return str(self.folder / table)
+
+    def storage(self) -> dict[str, str] | None:
+        """Options of the library for the place."""
+        return None
+
+    def make(self, table: str, columns: Columns, rows: Sequence[Sequence[Any]]) -> None:
+        """Make a table anew, as a foreign program would."""
+        self._write(table, columns, rows, mode="overwrite", schema_mode="overwrite")
+
+    def add(self, table: str, columns: Columns, rows: Sequence[Sequence[Any]]) -> None:
+        """Add rows by one commit."""
+        self._write(table, columns, rows, mode="append", schema_mode="merge")
+
+    def _write(self, table: str, columns: Columns, rows: Sequence[Sequence[Any]], **options: Any) -> None:
+        from deltalake import write_deltalake
+
+        write_deltalake(self.uri(table), to_arrow_table(columns, rows), storage_options=self.storage(), **options)
+
+    def delta(self, table: str) -> Any:
+        """The newest version, as the library's own object; None when there is none."""
+        from deltalake import DeltaTable
+        from deltalake.exceptions import TableNotFoundError
+
+        try:
+            return DeltaTable(self.uri(table), storage_options=self.storage())
+        except TableNotFoundError:
+            return None
+
+    def target(self, table: str) -> str:
+        """The folder, as it is."""
+        return table
+
+    def rows(self, table: str, names: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Some columns of all rows, as the library gives them to Arrow."""
+        import pyarrow as pa
+
+        found = pa.table(self.delta(table).scan(columns=list(names)))
+        columns = [found.column(name).to_pylist() for name in names]
+        return sorted(zip(*columns, strict=True), key=repr)
+
+    def has(self, table: str) -> bool:
+        """Whether the table is there."""
+        return self.delta(table) is not None
+
+    def tables(self) -> list[str]:
+        """The tables that are here."""
+        return [path.parent.name for path in self.folder.glob("*/_delta_log")]
+
+    def leftovers(self) -> list[str]:
+        """Files that no version names, of tables that were made by runs alone; logs of staged files; scratch files."""
+        found = [str(path) for path in self.folder.glob("*/*/_delta_log")]
+        for folder in [path for path in self.folder.iterdir() if (path / "_ematix_flow").is_dir()]:
+            log = "".join(path.read_text() for path in (folder / "_delta_log").glob("*.json"))
+            mine = [path for path in folder.rglob("*.parquet") if "_delta_log" not in path.parts]
+            found += [str(path) for path in mine if path.name not in log]
+        return found
+
+    def everything(self) -> object:
+        """All files by their bytes."""
+        return file_hashes(self.folder)
+
+
 def file_hashes(folder: Path) -> dict[str, str]:
     """Every file below a folder by its SHA-256, and every folder by its name."""
     return {
@@ -635,7 +712,7 @@ class GcsOrc(BucketFiles, Orc):
 SYSTEMS: dict[str, type[System]] = {
     system.name: system
     for system in (
-        Postgres, MySQL, DuckDB, SQLite, Parquet, Csv, Jsonl, Orc,
+        Postgres, MySQL, DuckDB, SQLite, Parquet, Csv, Jsonl, Orc, Delta,
         S3Parquet, S3Csv, AzureParquet, AzureJsonl, GcsParquet, GcsOrc,
     )
 }  # fmt: skip
@@ -661,6 +738,8 @@ def open_system(name: str, folder: Path, url: str | None, *, label: str = "", bu
         return DuckDB(folder / "data.duckdb", label or "duck")
     if name == "sqlite":
         return SQLite(folder / "data.sqlite", label or "lite")
+    if name == "delta":
+        return Delta(folder / "tables", label or "delta")
     kind = SYSTEMS[name]
     if issubclass(kind, BucketFiles):
         assert bucket is not None
