@@ -24,13 +24,14 @@ from benchmarks.data import COLUMNS, make, make_changes
 from benchmarks.sides import SIDES
 from benchmarks.startup import startup
 
-CASES = ("pg_pg", "pg_parquet", "parquet_pg", "merge", "pg_arrow", "same_db", "scd2", "csv_parquet")
+CASES = ("pg_pg", "pg_parquet", "parquet_pg", "parquet_delta", "merge", "pg_arrow", "same_db", "scd2", "csv_parquet")
 PEERS = {"csv_parquet": "polars"}
 """What else is measured beside the limit; dlt where nothing is named."""
 TITLES = {
     "pg_pg": "PostgreSQL to PostgreSQL, two databases",
     "pg_parquet": "PostgreSQL to Parquet",
     "parquet_pg": "Parquet to PostgreSQL",
+    "parquet_delta": "Parquet to Delta",
     "merge": "merge of 200,000 rows (half changed, half new)",
     "pg_arrow": "PostgreSQL to Arrow, dropped",
     "same_db": "inside one PostgreSQL database",
@@ -98,6 +99,7 @@ def _database(server: str, name: str) -> str:
 
 def _prepare(urls: list[str], folder: Path, rows: int) -> None:
     (folder / "lake").mkdir()
+    (folder / "delta").mkdir()
     with psycopg.connect(urls[0], autocommit=True) as source:
         make(source, "customers", 1, rows)
         make_changes(source, "changes", rows, rows // 10, rows // 10)
@@ -179,6 +181,7 @@ def _reset(case: str, urls: list[str], rows: int) -> None:
             make(target, "limit_versions", 1, rows)
             target.execute("ALTER TABLE limit_versions DROP CONSTRAINT limit_versions_pkey")
             target.execute(VERSIONS)
+            target.execute("ALTER TABLE limit_versions ADD PRIMARY KEY (customer_id, valid_from)")
             target.execute("CREATE UNIQUE INDEX ON limit_versions (customer_id) WHERE is_current")
             target.execute("VACUUM ANALYZE limit_versions")
         if case == "merge":

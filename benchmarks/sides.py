@@ -28,11 +28,19 @@ COPY_FILE = FOLDER / "ready.copy"
 
 
 def _ours(target: str, source: str, sql: str, mode: str, **options: object) -> int:
-    from ematix_nb import ObjectStoreLocalConnection, PostgresConnection, ematix, register_connection
+    from ematix_nb import (
+        DeltaLocalConnection,
+        ObjectStoreLocalConnection,
+        PostgresConnection,
+        ematix,
+        register_connection,
+    )
 
     register_connection(PostgresConnection(name="source", url=SOURCE))
     register_connection(PostgresConnection(name="target", url=TARGET))
     register_connection(ObjectStoreLocalConnection(name="lake", path=str(FOLDER / "lake"), format="parquet"))
+
+    register_connection(DeltaLocalConnection(name="delta", path=str(FOLDER / "delta")))
 
     @ematix.pipeline(name="bench", target=target, source_connection=source, mode=mode, **options)
     def bench() -> str:
@@ -51,6 +59,10 @@ def ours_pg_parquet() -> int:
 
 def ours_parquet_pg() -> int:
     return _ours("target:public.loaded", "lake", f'SELECT {COLUMNS} FROM "ready.parquet"', "append")
+
+
+def ours_parquet_delta() -> int:
+    return _ours("delta:ours", "lake", f'SELECT {COLUMNS} FROM "ready.parquet"', "truncate")
 
 
 def ours_merge() -> int:
@@ -140,7 +152,7 @@ def limit_same_db() -> int:
 
 
 def limit_scd2() -> int:
-    """Temp table, close, open, written by hand; the rows come through a pipe."""
+    """Temp table, close, open, written by hand, for a table with the same columns and indexes; the rows are piped."""
     names = COLUMNS.split(", ")
     differs = " OR ".join(f"t.{name} IS DISTINCT FROM s.{name}" for name in names[1:])
     read = f"COPY (SELECT {COLUMNS} FROM changes) TO STDOUT (FORMAT binary)"
@@ -150,8 +162,9 @@ def limit_scd2() -> int:
         "ANALYZE stage (customer_id);\n"
         "UPDATE limit_versions t SET valid_to = now(), is_current = false FROM stage s"
         f" WHERE t.customer_id = s.customer_id AND t.is_current AND ({differs});\n"
-        f"INSERT INTO limit_versions SELECT {', '.join('s.' + name for name in names)}, now(), NULL, true, ''::bytea,"
-        " now(), gen_random_uuid() FROM stage s WHERE NOT EXISTS"
+        f"INSERT INTO limit_versions SELECT {', '.join('s.' + name for name in names)}, now(), NULL, true,"
+        f" sha256(convert_to(ROW({', '.join('s.' + name for name in names[1:])})::text, 'UTF8')), now(),"
+        " 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11' FROM stage s WHERE NOT EXISTS"
         " (SELECT 1 FROM limit_versions t WHERE t.customer_id = s.customer_id AND t.is_current);\n"
         "COMMIT;\n"
     )
@@ -184,6 +197,18 @@ def limit_parquet_pg() -> int:
             ["psql", "-qd", TARGET, "-c", "COPY limit_loaded FROM STDIN (FORMAT binary)"], stdin=ready, check=True
         )
     return 0
+
+
+def limit_parquet_delta() -> int:
+    """The bare library over the same file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from deltalake import write_deltalake
+
+    source = pq.ParquetFile(PARQUET)
+    rows = pa.RecordBatchReader.from_batches(source.schema_arrow, source.iter_batches())
+    write_deltalake(FOLDER / "delta" / "limit", rows, mode="overwrite")
+    return source.metadata.num_rows
 
 
 def limit_merge() -> int:
@@ -277,7 +302,7 @@ SIDES: dict[tuple[str, str], Callable[[], int]] = {
     },
     **{
         (case, side): globals()[f"{side}_{case}"]
-        for case in ("pg_arrow", "same_db", "scd2", "csv_parquet")
+        for case in ("parquet_delta", "pg_arrow", "same_db", "scd2", "csv_parquet")
         for side in ("ours", "limit")
     },
     ("csv_parquet", "polars"): polars_csv_parquet,

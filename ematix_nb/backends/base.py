@@ -51,6 +51,8 @@ class Capabilities:
     modes: frozenset[str]
     has_sql: bool = True
     """Answers SELECT by itself; otherwise DataFusion does."""
+    executor: str = "sql"
+    """How a plan is carried out: ``sql`` (statements), ``files`` (a manifest) or ``delta`` (one commit of a table)."""
     has_schemas: bool = True
     default_schema: str | None = None
     """Where unqualified tables go; None when the system has no schemas."""

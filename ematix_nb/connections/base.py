@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _SECRET_FIELD = re.compile(
-    r"(?:^|_)(?:password|passwd|pwd|secret|token|passphrase|private_key|api_key|access_key|access_key_id|key_password)(?:_|$)"
+    r"(?:^|_)(?:password|passwd|pwd|secret|token|passphrase|private_key|api_key|access_key|access_key_id|account_key|key_password)(?:_|$)"
 )
 _TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _TYPE_WORDS = {"str": "text", "int": "a whole number", "bool": "true or false", "tuple[str, ...]": "a list of texts"}

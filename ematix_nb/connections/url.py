@@ -22,8 +22,18 @@ SERVER_SCHEMES = {
     **dict.fromkeys(("amqp", "amqps"), ("rabbitmq", "amqp_url")),
 }
 """Schemes whose URL stays as it is: kind and the setting that holds it."""
-FILE_SCHEMES = {"sqlite": "sqlite", "duckdb": "duckdb", "file": "object_store_local", "s3": "object_store_s3"}
+FILE_SCHEMES = {
+    "sqlite": "sqlite",
+    "duckdb": "duckdb",
+    "file": "object_store_local",
+    "delta": "delta_local",
+    "s3": "object_store_s3",
+    "az": "object_store_azure",
+    "gs": "object_store_gcs",
+}
 """Schemes whose URL is taken apart into settings."""
+BUCKETS = {"s3": "bucket", "az": "container", "gs": "bucket"}
+"""Schemes whose host is the name of a bucket: the setting that holds it."""
 _KINDS_WITH_URL = {"postgres": "url", "mysql": "url", "rabbitmq": "amqp_url", "schema_registry": "url"}
 
 
@@ -31,8 +41,9 @@ def connection_from_url(name: str, url: str, *, literal: bool = False) -> Connec
     """Build the connection that a URL describes.
 
     ``postgres://``, ``mysql://``, ``amqp://`` lead to servers; ``sqlite:///relative.db``,
-    ``sqlite:////absolute.db``, ``duckdb://:memory:``, ``file:///folder?format=parquet`` and
-    ``s3://bucket/prefix?format=csv&region=eu-west-1`` to files.
+    ``sqlite:////absolute.db``, ``duckdb://:memory:``, ``file:///folder?format=parquet``, ``delta:///folder``,
+    ``s3://bucket/prefix?format=csv&region=eu-west-1``, ``az://container/prefix?account=name&format=orc`` and
+    ``gs://bucket/prefix?format=jsonl`` to files.
 
     Args:
         name: What pipelines call it.
@@ -121,8 +132,8 @@ def _from_file_url(scheme: str, url: str, where: str) -> tuple[str, dict[str, ob
         url = f"{scheme}:///:memory:" + url[len(scheme) + len("://:memory:") :]
     parts = split_url(url, where)
     settings: dict[str, object] = {}
-    if scheme == "s3":
-        settings = {"bucket": parts.host, "prefix": parts.path}
+    if scheme in BUCKETS:
+        settings = {BUCKETS[scheme]: parts.host, "prefix": parts.path}
     else:
         settings = {"path": _file_path(scheme, parts.host, parts.path, where)}
     types = setting_types(KINDS[kind])
@@ -146,8 +157,10 @@ def _file_path(scheme: str, host: str, path: str, where: str) -> str:
         raise ConfigError(what, hint=f"write three slashes before the path: {scheme}:///{host}/{path}".rstrip("/"))
     if not path:
         what = f"{where} names no path"
-        raise ConfigError(what, hint=f"write {scheme}:///path" + (" or :memory:" if scheme != "file" else ""))
-    return f"/{path}" if scheme == "file" else path
+        raise ConfigError(
+            what, hint=f"write {scheme}:///path" + (" or :memory:" if scheme in ("sqlite", "duckdb") else "")
+        )
+    return f"/{path}" if scheme in ("file", "delta") else path
 
 
 def _escape(value: object) -> object:

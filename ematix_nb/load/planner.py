@@ -14,6 +14,7 @@ from ematix_nb.declare.spec import BATCH_ID, META_COLUMNS, SCD2_COLUMNS, Column,
 from ematix_nb.errors import CancelledError, DataError, DeclarationError, FlowError, SqlError, did_you_mean
 from ematix_nb.load import window as windows
 from ematix_nb.load.conversions import Conversion, conversion
+from ematix_nb.load.delta_schema import plan_delta
 from ematix_nb.load.partitions import check_partition_column
 from ematix_nb.load.plan import ARROW, COPY_THROUGH, INSERT_SELECT, ColumnPlan, LoadPlan
 from ematix_nb.load.schema import SchemaPlan, plan_files, plan_schema
@@ -50,6 +51,8 @@ class TargetSide:
     backend: str
     place: str = ""
     """Equal to the source's when both may wait for each other's locks."""
+    target_word: str = "files"
+    """What a target without SQL is, for people."""
     schema_exists: bool = True
     """The schema that is to hold the table; True where there is none to make."""
 
@@ -407,8 +410,10 @@ def _schema(
         if target.mode == "scd2" and column.name in SCD2_COLUMNS:
             message = f"column `{column.name}` is reserved in mode scd2"
             raise DeclarationError(message, "rename it with column_map")
-    if not side.capabilities.has_sql:
+    if side.capabilities.executor == "files":
         return plan_files(side.ref, wanted, side.info, on_drift=spec.policies.on_drift)
+    if side.capabilities.executor == "delta":
+        return plan_delta(side.dialect, side.ref, wanted, side.info, mode=target.mode, on_drift=spec.policies.on_drift)
     table = target.table
     return plan_schema(
         side.dialect,
@@ -495,7 +500,7 @@ def _route(
     # both are one database under one login)
     staged = staged or bool(side.place and side.place == source.place and not source.same_database)
     if not side.capabilities.has_sql:
-        return ARROW, "the target is files", False
+        return ARROW, f"the target is {side.target_word}", False
     if source.same_database:
         if all(_by_itself(column, side) for column in columns):
             return INSERT_SELECT, "source and target are one database", staged

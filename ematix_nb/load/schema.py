@@ -187,7 +187,7 @@ def _existing(
             continue
         existing = have.get(column.name)
         if existing is None:
-            _check_case(column.name, have)
+            check_case(column.name, have)
             drift.append(f"column `{column.name}` ({column.type}) is missing in the target")
             added = dataclasses.replace(column, nullable=True)
             text = f"add column {column.name} {column.type}"
@@ -214,7 +214,7 @@ def _existing(
     if mode == "merge" and keys and not _is_unique(keys, found):
         drift.append(f"there is no unique index on the keys ({', '.join(keys)})")
         changes.append(_unique(dialect, found.ref, keys))
-    _check_not_null(wanted, found, mode)
+    check_not_null(wanted, found, mode)
     meta_names = tuple(name for name in meta if name in (LOADED_AT, BATCH_ID))
     if on_drift == "error" and drift:
         message = f"the target `{found.ref}` does not fit: " + "; ".join(drift)
@@ -245,7 +245,8 @@ def _type_change(
     return existing, None
 
 
-def _check_case(name: str, have: Mapping[str, Column]) -> None:
+def check_case(name: str, have: Mapping[str, Column]) -> None:
+    """Refuse a new column whose name differs from an existing one only by case."""
     near = [other for other in have if other.casefold() == name.casefold()]
     if near:
         message = f"column `{name}` of the source is `{near[0]}` in the target"
@@ -257,7 +258,8 @@ def _is_unique(keys: Sequence[str], found: TableInfo) -> bool:
     return any(set(unique) == wanted for unique in (found.primary_key, *found.unique_keys) if unique)
 
 
-def _check_not_null(wanted: Sequence[Column], found: TableInfo, mode: str) -> None:
+def check_not_null(wanted: Sequence[Column], found: TableInfo, mode: str) -> None:
+    """Refuse a table with a column that has to be given and that the source does not give."""
     given = {column.name for column in wanted} | {LOADED_AT, BATCH_ID}
     if mode == "scd2":
         given |= {VALID_FROM, VALID_TO, IS_CURRENT, ROW_HASH}

@@ -269,14 +269,14 @@ class SqlLoad:
     def _merge(self) -> None:
         self._check_keys(())
         self._deduplicate(self._order_column(), ())
-        inserted, updated, unchanged = self._upsert_in_one() if self._tells_inserted() else self._upsert_and_count()
+        inserted, updated, unchanged = self._upsert_in_one() if self._tells_touched() else self._upsert_and_count()
         self.outcome.add("rows_inserted", inserted)
         self.outcome.add("rows_updated", updated)
         self.outcome.add("rows_unchanged", unchanged)
         if self.target.handle_deletes == "hard" and self._deletes_allowed():
             self.outcome.add("rows_deleted", self.session.execute(self.statements.delete_missing()))
 
-    def _tells_inserted(self) -> bool:
+    def _tells_touched(self) -> bool:
         """Whether the upsert itself can count; a trigger could drop rows unseen, so then they are counted before."""
         if not self.session.dialect.tells_inserted:
             return False
@@ -285,7 +285,7 @@ class SqlLoad:
 
     def _upsert_in_one(self) -> tuple[int, int, int]:
         """Inserted, updated, unchanged: one pass over the target."""
-        staged = self.outcome.counts.get("rows_read", 0) - self.outcome.counts.get("rows_deduplicated", 0)
+        staged = self._staged_rows()
         inserted, touched = map(int, self.session.fetch(self.statements.counted_upsert())[0])
         return inserted, touched - inserted, staged - touched
 
@@ -315,13 +315,30 @@ class SqlLoad:
     def _scd2_snapshot(self) -> None:
         self._check_keys(())
         self._deduplicate(self._order_column(), ())
-        _, _, unchanged = self.session.fetch(self.statements.count_versions())[0]
-        if later := int(self.session.fetch(self.statements.count_later())[0][0]):
-            message = f"{later} current versions begin after this run, which would close them before they began"
-            raise DataError(message, "set the clocks of the machines that run this pipeline, or correct valid_from")
-        self.outcome.add("rows_closed", self.session.execute(self.statements.close_changed()))
-        self.outcome.add("rows_inserted", self.session.execute(self.statements.insert_versions()))
-        self.outcome.add("rows_unchanged", int(unchanged))
+        if self._tells_touched():
+            staged = self._staged_rows()
+            closed, later = map(int, self.session.fetch(self.statements.counted_close())[0])
+            self._check_clocks(later)
+            inserted = int(self.session.execute(self.statements.insert_versions()))
+            unchanged = staged - inserted
+        else:
+            unchanged = int(self.session.fetch(self.statements.count_versions())[0][2])
+            self._check_clocks(int(self.session.fetch(self.statements.count_later())[0][0]))
+            closed = int(self.session.execute(self.statements.close_changed()))
+            inserted = int(self.session.execute(self.statements.insert_versions()))
+        self.outcome.add("rows_closed", closed)
+        self.outcome.add("rows_inserted", inserted)
+        self.outcome.add("rows_unchanged", unchanged)
+
+    def _check_clocks(self, later: int) -> None:
+        """A version must not end before it began."""
+        if later:
+            message = f"{counted(later, 'current version begins', 'current versions begin')} after this run"
+            hint = "set the clocks of the machines that run this pipeline, or correct valid_from"
+            raise DataError(f"{message}, which would close what had not begun", hint)
+
+    def _staged_rows(self) -> int:
+        return self.outcome.counts.get("rows_read", 0) - self.outcome.counts.get("rows_deduplicated", 0)
 
     def _scd2_chain(self) -> None:
         event = self.plan.event_column or ""

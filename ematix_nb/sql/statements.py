@@ -247,6 +247,16 @@ class LoadStatements:
         )
         return insert + f"UPDATE SET {sets}\nWHERE {self._differs(self._decides, 't', 'excluded')}"
 
+    def update_from_stage(self) -> str:
+        """The updates of an upsert alone, by a join; for a table that nobody else writes and that needs no index."""
+        quote = self.dialect.quote
+        sets = [f"{quote(name)} = s.{quote(name)}" for name in self.update_columns]
+        sets += [f"{quote(column.name)} = {value}" for column, value in self.meta]
+        return (
+            f"UPDATE {self._target} AS t SET {', '.join(sets)}\nFROM {self._stage} AS s"
+            f" WHERE {self._same_key('s', 't')} AND {self._differs(self._decides, 't', 's')}"
+        )
+
     def counted_upsert(self) -> str:
         """The upsert of a plain table in a system that tells what became of each row: inserted, touched in all."""
         returning = f"{self.upsert()}\nRETURNING {self.dialect.tells_inserted} AS inserted"
@@ -318,6 +328,14 @@ class LoadStatements:
             f"UPDATE {self._target} AS t SET {quote(VALID_TO)} = {self.moment}, {quote(IS_CURRENT)} = {self._false}\n"
             f"WHERE {self._current} AND EXISTS (SELECT 1 FROM {self._stage} AS s WHERE {self._same_key('s', 't')}"
             f" AND {self._differs(self.compare_columns, 't', 's')})"
+        )
+
+    def counted_close(self) -> str:
+        """`close_changed` in a system that tells what became of each row: closed, and how many of those began later."""
+        began = f"{self.dialect.quote(VALID_FROM)} >= {self.moment}"
+        return (
+            f"WITH closed AS (\n{self.close_changed()}\nRETURNING t.{began} AS later\n)\n"
+            "SELECT count(*), COALESCE(sum(CASE WHEN later THEN 1 ELSE 0 END), 0) FROM closed"
         )
 
     def insert_versions(self) -> str:

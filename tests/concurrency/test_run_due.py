@@ -34,7 +34,7 @@ def call(world: World, *steps: Step, cache: str = "cache") -> list[dict[str, Any
     return found
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres", "mysql", "files"])
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "mysql", "files", "delta"])
 def test_two_schedulers_at_once(kind: str, make_world: Callable[..., World], tmp_path: Path) -> None:
     """Each with a cache of its own, as two machines have."""
     world = make_world(kind, "truncate", changes=SCHEDULE)
@@ -116,7 +116,7 @@ def test_a_source_that_is_not_there_leaves_a_trace_and_keeps_the_slot_open(
     assert world.lease() == ""
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "files"])
+@pytest.mark.parametrize("kind", ["sqlite", "files", "delta"])
 def test_a_plan_that_is_refused_is_tried_three_times_a_slot(kind: str, make_world: Callable[..., World]) -> None:
     world = make_world(kind, "truncate", changes={**SCHEDULE, "transforms_post": [], "sql": "SELECT nome FROM events"})
     found = call(world, *[due(world)] * 4)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from ematix_nb.api import Pipeline
     from ematix_nb.declare.spec import Column
 
-MERGE = pairs("merge", same=False)
+MERGE = pairs("merge", same=False, sql=True)
+KEYED = pairs("merge", same=False)
 APPEND = pairs("append", same=False)
 SMALL = {"id": INTEGER, "name": TEXT}
 
@@ -188,7 +189,7 @@ def test_a_merge_into_a_table_without_a_unique_index_makes_one(bench: Bench) -> 
     bench.check()
 
 
-@pytest.mark.parametrize("bench", MERGE, indirect=True)
+@pytest.mark.parametrize("bench", KEYED, indirect=True)
 def test_a_merge_into_a_table_whose_keys_repeat_is_refused(bench: Bench) -> None:
     bench.target.make("tgt", SMALL, [(1, "a"), (1, "b")])
     bench.give(SMALL, [(1, "new")])

@@ -60,6 +60,7 @@ def make_world(
         urls = {
             "duckdb": f"duckdb:///{tmp_path}/target.duckdb",
             "sqlite": f"sqlite:///{tmp_path}/target.sqlite",
+            "delta": f"delta:///{tmp_path}/lake",
             "files": f"file:///{tmp_path}/lake?format=parquet",
         }
         shared = {"postgres": "_pg_shared", "mysql": "_mysql_shared"}

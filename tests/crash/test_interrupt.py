@@ -57,7 +57,7 @@ def stopped(world: World, sql: str, source: str) -> tuple[RunResult, float]:
     return result, time.monotonic() - asked[0]
 
 
-@pytest.mark.parametrize("target", ["sqlite", "postgres", "mysql"])
+@pytest.mark.parametrize("target", ["sqlite", "postgres", "mysql", "delta"])
 @pytest.mark.parametrize("source", ["postgres", "mysql", "duckdb"])
 def test_slow_source(
     source: str, target: str, make_world: Callable[..., World], request: pytest.FixtureRequest

@@ -28,7 +28,9 @@ SESSIONS = {
     "mysql": "SELECT id, command FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()",
 }
 """Who else has a session in the database."""
-KINDS = (*SQL_KINDS, "files")
+STORES = ("files", "delta")
+"""Kinds without SQL: no post-transform runs there."""
+KINDS = (*SQL_KINDS, *STORES)
 MODES = ("append", "truncate", "merge", "scd2")
 
 FIRST = [
@@ -50,7 +52,8 @@ _context.set_forkserver_preload(
      "ematix_nb.load.post", "ematix_nb.backends.duckdb", "ematix_nb.backends.sqlite", "ematix_nb.backends.postgres",
      "ematix_nb.backends.files", "ematix_nb.backends.files.parquet_files", "ematix_nb.backends.postgres.io",
      "ematix_nb.backends.duckdb.io", "ematix_nb.backends.sqlite.io", "ematix_nb.backends.files.io",
-     "pymysql", "ematix_nb.backends.mysql.io", "datafusion"]
+     "pymysql", "ematix_nb.backends.mysql.io", "datafusion",
+     "deltalake", "ematix_nb.backends.delta.io", "ematix_nb.backends.delta.writing", "ematix_nb.load.delta_load"]
 )  # fmt: skip
 
 
@@ -84,7 +87,7 @@ def declaration(mode: str, name: str, table: str, kind: str = "duckdb") -> dict[
         options["keys"] = ("id",)
     if mode in ("append", "merge"):
         options.update(incremental=True, watermark_column="ts")
-    if kind != "files":
+    if kind not in STORES:
         options["transforms_post"] = ["DELETE FROM transform_marks WHERE 1 = 0"]
     return options
 
@@ -158,7 +161,7 @@ class World:
 
     def prepare(self) -> None:
         """Make what the post-transform works on."""
-        if self.kind != "files":
+        if self.kind not in STORES:
             self.execute("CREATE TABLE IF NOT EXISTS transform_marks (n INTEGER)")
 
     # -- reading without the engine ----------------------------------------------------------------------------
@@ -200,6 +203,8 @@ class World:
         """The target's data, sorted; of scd2 with `is current`."""
         if self.kind == "files":
             return self._file_rows()
+        if self.kind == "delta":
+            return self._delta_rows()
         if not self.has_table(self.table):
             return []
         extra = ", is_current" if self.mode == "scd2" else ""
@@ -217,6 +222,25 @@ class World:
             rows += [(row["id"], row["name"], row["amount"], str(row["ts"])[:19]) for row in found]
         return sorted(rows, key=repr)
 
+    def delta(self) -> Any:
+        """The target as the library's own object; None when it is not there."""
+        from deltalake import DeltaTable
+
+        folder = self.path / self.table
+        return DeltaTable(folder) if (folder / "_delta_log").exists() else None
+
+    def _delta_rows(self) -> list[tuple[Any, ...]]:
+        import pyarrow as pa
+
+        table = self.delta()
+        extra = ["is_current"] if self.mode == "scd2" else []
+        found = pa.table(table.scan(columns=["id", "name", "amount", "ts", *extra])).to_pylist() if table else []
+        rows = [
+            (row["id"], row["name"], row["amount"], str(row["ts"])[:19], *(row[name] for name in extra))
+            for row in found
+        ]
+        return sorted(rows, key=repr)
+
     def manifest(self) -> dict[str, Any]:
         """The newest manifest; empty when there is none."""
         folder = self.path / self.table / "_ematix_flow" / "manifest"
@@ -224,7 +248,23 @@ class World:
         return dict(json.loads(found[-1].read_text(encoding="utf-8"))) if found else {}
 
     def _entry(self) -> dict[str, Any]:
+        if self.kind == "delta":
+            return self._delta_entry()
         return dict(self.manifest().get("state", {}).get("pipelines", {}).get(self.name, {}))
+
+    def _delta_entry(self) -> dict[str, Any]:
+        """The state that the newest commit names, with the newest lease and the runs that did not commit."""
+        folder = self.path / self.table / "_ematix_flow" / self.name
+        table = self.delta()
+        number = (table.transaction_version(f"ematix_flow/run/{self.name}") or 0) if table else 0
+        entry: dict[str, Any] = {}
+        if number:
+            entry = json.loads((folder / f"{number:012d}.json").read_text(encoding="utf-8"))["entry"]
+        newest = sorted((folder / "lease").glob("*.json"))[-1:]
+        lease = json.loads(newest[0].read_text(encoding="utf-8"))["entry"] if newest else {}
+        known = {row["run_id"] for row in entry.get("runs", [])}
+        rows = [*entry.get("runs", []), *(row for row in lease.get("runs", []) if row["run_id"] not in known)]
+        return {**entry, "lease": lease.get("lease"), "runs": sorted(rows, key=lambda row: str(row["started_at"]))}
 
     def has_table(self, name: str) -> bool:
         """Whether a table is there."""
@@ -244,7 +284,7 @@ class World:
 
     def history(self) -> list[tuple[str, str]]:
         """(run id, status) of the loads, oldest first."""
-        if self.kind == "files":
+        if self.kind in STORES:
             return [(row["run_id"], row["status"]) for row in self._entry().get("runs", [])]
         if not self.has_table("run_history" if self.kind not in PREFIXED else "ematix_flow_run_history"):
             return []
@@ -261,7 +301,7 @@ class World:
 
     def errors(self) -> list[str]:
         """The error texts of the loads, oldest first."""
-        if self.kind == "files":
+        if self.kind in STORES:
             return [row["error"] for row in self._entry().get("runs", [])]
         found = self.execute(
             f"SELECT coalesce(error_message, '') FROM {self._state('run_history')}"
@@ -271,7 +311,7 @@ class World:
 
     def watermark(self) -> str | None:
         """The stored watermark."""
-        if self.kind == "files":
+        if self.kind in STORES:
             found = self._entry().get("watermark")
             return str(found["value"]) if found else None
         rows = self.execute(f"SELECT last_value FROM {self._state('watermarks')} WHERE pipeline_name = '{self.name}'")
@@ -279,14 +319,14 @@ class World:
 
     def lease(self) -> str:
         """The run that holds the lease; empty when none does."""
-        if self.kind == "files":
+        if self.kind in STORES:
             return str((self._entry().get("lease") or {}).get("run_id", ""))
         rows = self.execute(f"SELECT run_id FROM {self._state('lease')} WHERE pipeline_name = '{self.name}'")
         return str(rows[0][0]) if rows else ""
 
     def leftovers(self) -> list[str]:
         """Staging tables or files, sessions that are still in a transaction, locks."""
-        if self.kind == "files":
+        if self.kind in STORES:
             return self._loose_files()
         found = [name for name in self.tables() if name.startswith("ematix_") and "ematix_flow" not in name]
         return found + (self._sessions() if self.kind in SESSIONS else [])
@@ -302,9 +342,17 @@ class World:
 
     def _loose_files(self) -> list[str]:
         folder = self.path / self.table
+        if self.kind == "delta":
+            return self._loose_delta_files(folder)
         listed = {folder / name for name in self.manifest().get("files", [])}
         data = [path for path in folder.rglob("*") if path.is_file() and "_ematix_flow" not in path.parts]
         return sorted(path.name for path in data if path not in listed)
+
+    def _loose_delta_files(self, folder: Path) -> list[str]:
+        """Staged files that no version names (replaced ones stay for older versions), and their logs."""
+        log = "".join(path.read_text() for path in (folder / "_delta_log").glob("*.json"))
+        data = [path for path in folder.rglob("*.parquet") if path.name not in log]
+        return sorted([*(path.name for path in data), *(path.parent.name for path in folder.glob("*/_delta_log"))])
 
 
 def clone(world: World, **changes: Any) -> World:
