@@ -45,6 +45,10 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(PY)
 	@$(INSTALL) '.[dev,lab]'
 	@touch $(VENV)/.installed-demo $(VENV)/.installed-lab $@
 
+$(VENV)/stores/.installed: tools/install_stores | $(PY)
+	@echo "installing the object stores that tests start"
+	@PYTHON=$(PY) tools/install_stores $(VENV)/stores && touch $@
+
 $(VENV)/.installed-docs: pyproject.toml constraints.txt | $(PY)
 	@$(INSTALL) '.[docs]'
 	@touch $@
@@ -54,7 +58,7 @@ test: lint audit
 	@tools/install_mariadb
 	$(WITH_SERVERS) $(MAKE) --no-print-directory run-tests run-notebooks
 
-run-tests: $(VENV)/.installed-dev
+run-tests: $(VENV)/.installed-dev $(VENV)/stores/.installed
 	$(PY) -m pytest -m "not nightly" --numprocesses 2 --dist loadfile --cov --cov-report=term $(PYTEST_ARGS)
 
 run-notebooks: $(VENV)/.installed-dev
@@ -62,7 +66,7 @@ ifneq ($(NOTEBOOKS),)
 	$(PY) -m pytest --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg --timeout=600 $(NOTEBOOKS)
 endif
 
-test-nightly: $(VENV)/.installed-dev
+test-nightly: $(VENV)/.installed-dev $(VENV)/stores/.installed
 	@tools/install_mariadb
 	$(WITH_SERVERS) $(PY) -m pytest -m nightly --timeout=3000 $(PYTEST_ARGS)
 

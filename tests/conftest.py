@@ -11,11 +11,18 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from tests.support import mariadb, postgres
+from tests.support import azure, gcs, mariadb, postgres, programs, s3
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from tests.support.stores import Bucket, Store
+
+STORES: dict[str, Callable[[], contextlib.AbstractContextManager[Store]]] = {
+    "s3": s3.server,
+    "azure": azure.server,
+    "gcs": gcs.server,
+}
 _foreign_addresses: list[str] = []
 
 
@@ -132,6 +139,29 @@ def mysql_url2(mysql_server: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def store_servers() -> Iterator[Callable[[str], Store]]:
+    """Gives the object store `s3`, `azure` or `gcs`; each is started when the first test asks for it."""
+    found: dict[str, Store] = {}
+    with contextlib.ExitStack() as stack:
+
+        def started(name: str) -> Store:
+            if name not in found:
+                try:
+                    found[name] = stack.enter_context(STORES[name]())
+                except programs.ProgramMissingError as error:
+                    missing(str(error))
+            return found[name]
+
+        yield started
+
+
+@pytest.fixture
+def fresh_bucket(store_servers: Callable[[str], Store]) -> Callable[[str], Bucket]:
+    """Gives an empty bucket of the object store that is named."""
+    return lambda name: store_servers(name).fresh()
+
+
+@pytest.fixture(scope="session")
 def chromium() -> str:
     """The path of a Chromium to drive, as Debian installs it."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
@@ -144,7 +174,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks each test that asks for a server, so that `-m 'not integration'` needs none."""
     for item in items:
         names = getattr(item, "fixturenames", ())
-        if {"pg_server", "mysql_server"} & set(names):
+        if {"pg_server", "mysql_server", "store_servers"} & set(names):
             item.add_marker(pytest.mark.integration)
         if "chromium" in names:
             item.add_marker(pytest.mark.browser)

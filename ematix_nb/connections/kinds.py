@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -20,6 +21,8 @@ MYSQL_SCHEMES = ("mysql", "mariadb")
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 FILE_FORMATS = ("parquet", "csv", "jsonl", "json_lines", "orc")
 PARQUET_COMPRESSIONS = ("zstd", "snappy", "gzip", "lz4", "brotli", "uncompressed")
+ORC_COMPRESSIONS = ("zstd", "snappy", "zlib", "lz4", "uncompressed")
+_BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]*")
 PAYLOAD_FORMATS = ("json", "raw_bytes", "avro", "protobuf")
 
 
@@ -124,6 +127,19 @@ class DeltaLocalConnection(Connection):
     path: str = ""
 
 
+def _check_place(connection: Connection, setting: str) -> None:
+    """The bucket has the name of one, and the endpoint is the URL of a server."""
+    bucket, endpoint = getattr(connection, setting), getattr(connection, "endpoint", "")
+    where = f"connections.{connection.name}"
+    if "${" not in bucket and bucket and not _BUCKET.fullmatch(bucket):
+        what = f"{where}.{setting} is `{bucket[:80]}`, which no {setting} is called"
+        raise DeclarationError(
+            what, hint="its name has letters, digits, `.`, `-` and `_`; folders belong into `prefix`"
+        )
+    if endpoint and "${" not in reveal(endpoint):
+        check_server_url(reveal(endpoint), f"{where}.endpoint", ("https", "http"), database=False)
+
+
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class _S3Connection(Connection):
     """A bucket; without keys the machine's own credentials are used."""
@@ -140,6 +156,7 @@ class _S3Connection(Connection):
     session_token: str | None = None
 
     def _check(self) -> None:
+        _check_place(self, "bucket")
         if not self.region and not self.endpoint:
             what = f"connection `{self.name}` ({self.kind}): `region` is required and missing"
             raise DeclarationError(what, hint="add `region = ...`, or `endpoint = ...` for a store of your own")
@@ -196,6 +213,7 @@ class _FileOptions(Connection):
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "format": FILE_FORMATS,
         "parquet_compression": PARQUET_COMPRESSIONS,
+        "orc_compression": ORC_COMPRESSIONS,
     }
 
     format: str = ""
@@ -210,6 +228,8 @@ class _FileOptions(Connection):
     """The text that stands for NULL; None means an empty unquoted field."""
     parquet_compression: str | None = None
     """None means zstd."""
+    orc_compression: str | None = None
+    """None means zstd."""
     partition_by: tuple[str, ...] = ()
     """Columns whose values become folders, outermost first."""
 
@@ -218,7 +238,15 @@ class _FileOptions(Connection):
             object.__setattr__(self, "format", "jsonl")
         if self._is_open(self.format):
             return
-        for option in ("csv_delimiter", "csv_header", "csv_quote", "csv_null_value", "parquet_compression"):
+        options = (
+            "csv_delimiter",
+            "csv_header",
+            "csv_quote",
+            "csv_null_value",
+            "parquet_compression",
+            "orc_compression",
+        )
+        for option in options:
             belongs_to = option.partition("_")[0]
             if getattr(self, option) is not None and belongs_to != self.format:
                 what = f"connection `{self.name}`: `{option}` has no meaning for format `{self.format}`"
@@ -250,9 +278,57 @@ class ObjectStoreS3Connection(_S3Connection, _FileOptions):
     kind: ClassVar[str] = "object_store_s3"
     required: ClassVar[tuple[str, ...]] = ("bucket", "format")
 
+    profile: str = ""
+    """A profile of the AWS tools; empty for the one that the environment names, or `default`."""
+
     def _check(self) -> None:
         _S3Connection._check(self)  # noqa: SLF001 - both parents check their own part
         _FileOptions._check(self)  # noqa: SLF001
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class ObjectStoreAzureConnection(_FileOptions):
+    """Files in a container of Azure Blob Storage; without a key the machine's own login is used."""
+
+    kind: ClassVar[str] = "object_store_azure"
+    required: ClassVar[tuple[str, ...]] = ("account", "container", "format")
+
+    account: str = ""
+    container: str = ""
+    prefix: str = ""
+    endpoint: str = ""
+    account_key: str | None = None
+    sas_token: str | None = None
+
+    def _check(self) -> None:
+        super()._check()
+        _check_place(self, "container")
+        if self.account_key is not None and self.sas_token is not None:
+            what = f"connection `{self.name}` ({self.kind}) has both `account_key` and `sas_token`"
+            raise DeclarationError(what, hint="give one of them")
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class ObjectStoreGcsConnection(_FileOptions):
+    """Files in a bucket of Google Cloud Storage; without a service account the machine's own login is used."""
+
+    kind: ClassVar[str] = "object_store_gcs"
+    required: ClassVar[tuple[str, ...]] = ("bucket", "format")
+
+    bucket: str = ""
+    prefix: str = ""
+    endpoint: str = ""
+    service_account: str = ""
+    """Path of the JSON key file of a service account."""
+    anonymous: bool = False
+    """No login at all, for public buckets."""
+
+    def _check(self) -> None:
+        super()._check()
+        _check_place(self, "bucket")
+        if self.anonymous and self.service_account:
+            what = f"connection `{self.name}` ({self.kind}) has `service_account` and is `anonymous`"
+            raise DeclarationError(what, hint="give one of them")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -366,6 +442,8 @@ KINDS: dict[str, type[Connection]] = {
         DeltaGcsConnection,
         ObjectStoreLocalConnection,
         ObjectStoreS3Connection,
+        ObjectStoreAzureConnection,
+        ObjectStoreGcsConnection,
         KafkaConnection,
         RabbitMQConnection,
         PubSubConnection,

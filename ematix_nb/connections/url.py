@@ -28,8 +28,12 @@ FILE_SCHEMES = {
     "file": "object_store_local",
     "delta": "delta_local",
     "s3": "object_store_s3",
+    "az": "object_store_azure",
+    "gs": "object_store_gcs",
 }
 """Schemes whose URL is taken apart into settings."""
+BUCKETS = {"s3": "bucket", "az": "container", "gs": "bucket"}
+"""Schemes whose host is the name of a bucket: the setting that holds it."""
 _KINDS_WITH_URL = {"postgres": "url", "mysql": "url", "rabbitmq": "amqp_url", "schema_registry": "url"}
 
 
@@ -37,8 +41,9 @@ def connection_from_url(name: str, url: str, *, literal: bool = False) -> Connec
     """Build the connection that a URL describes.
 
     ``postgres://``, ``mysql://``, ``amqp://`` lead to servers; ``sqlite:///relative.db``,
-    ``sqlite:////absolute.db``, ``duckdb://:memory:``, ``file:///folder?format=parquet``, ``delta:///folder`` and
-    ``s3://bucket/prefix?format=csv&region=eu-west-1`` to files.
+    ``sqlite:////absolute.db``, ``duckdb://:memory:``, ``file:///folder?format=parquet``, ``delta:///folder``,
+    ``s3://bucket/prefix?format=csv&region=eu-west-1``, ``az://container/prefix?account=name&format=orc`` and
+    ``gs://bucket/prefix?format=jsonl`` to files.
 
     Args:
         name: What pipelines call it.
@@ -127,8 +132,8 @@ def _from_file_url(scheme: str, url: str, where: str) -> tuple[str, dict[str, ob
         url = f"{scheme}:///:memory:" + url[len(scheme) + len("://:memory:") :]
     parts = split_url(url, where)
     settings: dict[str, object] = {}
-    if scheme == "s3":
-        settings = {"bucket": parts.host, "prefix": parts.path}
+    if scheme in BUCKETS:
+        settings = {BUCKETS[scheme]: parts.host, "prefix": parts.path}
     else:
         settings = {"path": _file_path(scheme, parts.host, parts.path, where)}
     types = setting_types(KINDS[kind])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ematix_nb.declare import registry
-from tests.conformance.matrix import SERVERS, SYSTEMS, System, open_system, url_of
+from tests.conformance.matrix import BUCKETS, SERVERS, SYSTEMS, System, open_system, url_of
 from tests.conformance.run import Bench
 
 if TYPE_CHECKING:
@@ -22,6 +22,13 @@ OTHER = {
     "parquet": "duckdb",
     "csv": "sqlite",
     "jsonl": "sqlite",
+    "orc": "sqlite",
+    "s3": "duckdb",
+    "s3-csv": "sqlite",
+    "azure": "sqlite",
+    "azure-jsonl": "duckdb",
+    "gcs": "duckdb",
+    "gcs-orc": "sqlite",
     "delta": "sqlite",
 }
 """For each target a source of another kind."""
@@ -50,10 +57,13 @@ def pairs(mode: str, *, same: bool = True, sql: bool = False) -> list[Any]:
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
     """A target and a source; the parameter names their systems (target, source)."""
     target, source = request.param
-    there = open_system(target, tmp_path / "target", url_of(target, request), label="target_place")
-    if source == target:
-        return Bench(there, there)
-    return Bench(there, open_system(source, tmp_path / "source", url_of(source, request), label="source_place"))
+
+    def opened(name: str, place: str) -> System:
+        bucket = request.getfixturevalue("fresh_bucket")(BUCKETS[name]) if name in BUCKETS else None
+        return open_system(name, tmp_path / place, url_of(name, request), label=f"{place}_place", bucket=bucket)
+
+    there = opened(target, "target")
+    return Bench(there, there if source == target else opened(source, "source"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -61,5 +71,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
         named = [str(value) for value in parameters.values() if not isinstance(value, System)]
-        if any(server in value for server in SERVERS for value in named):
+        if any(server in text for text in named for server in (*SERVERS, *BUCKETS.values())):
             item.add_marker(pytest.mark.integration)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from ematix_nb.backends.base import TableInfo
     from ematix_nb.connections.base import Connection
+    from tests.support.stores import Bucket
 
 ALL_MODES = ("append", "truncate", "merge", "scd2")
 Columns = dict[str, DataType]
@@ -419,7 +420,7 @@ class Files(System):
         """Some columns of all rows of the files that the newest manifest names, read as the format's library does."""
         import pyarrow as pa
 
-        tables = [self.read(path) for path in self.live(table)]
+        tables = [self.read(self.fetched(name)) for name in self.live(table)]
         found = pa.concat_tables(tables, promote_options="default") if tables else None
         if found is None:
             return []
@@ -430,14 +431,18 @@ class Files(System):
         """One file as an Arrow table."""
         raise NotImplementedError
 
-    def live(self, table: str) -> list[Path]:
+    def fetched(self, name: str) -> Path:
+        """A file where its library can read it."""
+        return self.folder / name
+
+    def live(self, table: str) -> list[str]:
         """The files of the newest manifest."""
         session = FILES.open(self.connection, read_only=True)
         try:
             manifest = session.manifest(table)
         finally:
             session.close()
-        return [self.folder / table / name for name in manifest.files] if manifest else []
+        return [f"{table}/{name}" for name in manifest.files] if manifest else []
 
     def has(self, table: str) -> bool:
         """Whether the folder is there."""
@@ -447,7 +452,7 @@ class Files(System):
         """Hidden files, and files that no manifest names (of folders that have one)."""
         found = []
         for folder in [path for path in self.folder.iterdir() if (path / "_ematix_flow").is_dir()]:
-            named = set(self.live(folder.name))
+            named = {self.folder / name for name in self.live(folder.name)}
             found += [
                 str(path)
                 for path in folder.rglob("*")
@@ -517,6 +522,25 @@ class Jsonl(Files):
 
         with path.open(encoding="utf-8") as lines:
             return pa.Table.from_pylist([json.loads(line) for line in lines])
+
+
+class Orc(Files):
+    """A folder of ORC files."""
+
+    name = "orc"
+    format = "orc"
+
+    def write(self, path: Path, data: Any) -> None:
+        """Write one file."""
+        import pyarrow.orc as po
+
+        po.write_table(data, path)
+
+    def read(self, path: Path) -> Any:
+        """Read one file."""
+        import pyarrow.orc as po
+
+        return po.ORCFile(str(path)).read()
 
 
 class Delta(System):
@@ -603,11 +627,99 @@ def file_hashes(folder: Path) -> dict[str, str]:
     }
 
 
+class BucketFiles(Files):
+    """Files below a prefix of a bucket; the store's own client makes and reads them."""
+
+    store: ClassVar[str] = ""
+    prefix: ClassVar[str] = "some/where"
+
+    def __init__(self, folder: Path, bucket: Bucket, name: str = "lake") -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.bucket = bucket
+        self.connection = bucket.connection(self.format, name=name, prefix=self.prefix)
+
+    def make(self, table: str, columns: Columns, rows: Sequence[Sequence[Any]]) -> None:
+        """Make a folder anew, with one object."""
+        self.bucket.remove(self.bucket.keys(f"{self.prefix}/{table}"))
+        self.add(table, columns, rows)
+
+    def add(self, table: str, columns: Columns, rows: Sequence[Sequence[Any]]) -> None:
+        """Add an object."""
+        path = self.folder / f"made.{self.format}"
+        self.write(path, to_arrow_table(columns, rows))
+        number = len(self.bucket.keys(f"{self.prefix}/{table}"))
+        self.bucket.put(f"{self.prefix}/{table}/data-{number}.{self.format}", path.read_bytes())
+
+    def fetched(self, name: str) -> Path:
+        """A copy of an object."""
+        path = self.folder / f"fetched.{self.format}"
+        path.write_bytes(self.bucket.get(f"{self.prefix}/{name}"))
+        return path
+
+    def leftovers(self) -> list[str]:
+        """Hidden objects, and objects that no manifest names (of folders that have one)."""
+        keys = [key.removeprefix(f"{self.prefix}/") for key in self.bucket.keys("")]
+        tables = sorted({key.partition("/_ematix_flow/")[0] for key in keys if "/_ematix_flow/" in key})
+        named = {name for table in tables for name in self.live(table)}
+        data = [key for key in keys if "/_ematix_flow/" not in key and key.partition("/")[0] in tables]
+        return [key for key in data if key not in named]
+
+    def everything(self) -> object:
+        """All objects by their bytes."""
+        return {key: hashlib.sha256(self.bucket.get(key)).hexdigest() for key in self.bucket.keys("")}
+
+
+class S3Parquet(BucketFiles, Parquet):
+    """Parquet in S3."""
+
+    name = store = "s3"
+
+
+class AzureParquet(BucketFiles, Parquet):
+    """Parquet in Azure Blob Storage."""
+
+    name = store = "azure"
+
+
+class GcsParquet(BucketFiles, Parquet):
+    """Parquet in Google Cloud Storage."""
+
+    name = store = "gcs"
+
+
+class S3Csv(BucketFiles, Csv):
+    """CSV in S3."""
+
+    name = "s3-csv"
+    store = "s3"
+
+
+class AzureJsonl(BucketFiles, Jsonl):
+    """JSONL in Azure Blob Storage."""
+
+    name = "azure-jsonl"
+    store = "azure"
+
+
+class GcsOrc(BucketFiles, Orc):
+    """ORC in Google Cloud Storage."""
+
+    name = "gcs-orc"
+    store = "gcs"
+
+
 SYSTEMS: dict[str, type[System]] = {
-    system.name: system for system in (Postgres, MySQL, DuckDB, SQLite, Parquet, Csv, Jsonl, Delta)
-}
+    system.name: system
+    for system in (
+        Postgres, MySQL, DuckDB, SQLite, Parquet, Csv, Jsonl, Orc, Delta,
+        S3Parquet, S3Csv, AzureParquet, AzureJsonl, GcsParquet, GcsOrc,
+    )
+}  # fmt: skip
 SERVERS = {"postgres": ("pg_url", "pg_url2"), "mysql": ("mysql_url", "mysql_url2")}
 """The fixtures that give a system that is a server two databases."""
+BUCKETS = {name: system.store for name, system in SYSTEMS.items() if issubclass(system, BucketFiles)}
+"""Systems that lie in an object store, and which one."""
 SQL_SYSTEMS = tuple(name for name, system in SYSTEMS.items() if system.is_sql)
 
 
@@ -616,8 +728,8 @@ def url_of(name: str, request: pytest.FixtureRequest, *, second: bool = False) -
     return str(request.getfixturevalue(SERVERS[name][second])) if name in SERVERS else None
 
 
-def open_system(name: str, folder: Path, url: str | None, *, label: str = "") -> System:
-    """A system with a place of its own below a folder (a server: the given database)."""
+def open_system(name: str, folder: Path, url: str | None, *, label: str = "", bucket: Bucket | None = None) -> System:
+    """A system with a place of its own below a folder (a server: the given database; stores: the given bucket)."""
     if name in SERVERS:
         assert url is not None
         return Postgres(url, label or "pg") if name == "postgres" else MySQL(url, label or "my")
@@ -629,5 +741,8 @@ def open_system(name: str, folder: Path, url: str | None, *, label: str = "") ->
     if name == "delta":
         return Delta(folder / "tables", label or "delta")
     kind = SYSTEMS[name]
+    if issubclass(kind, BucketFiles):
+        assert bucket is not None
+        return kind(folder, bucket, label or name.replace("-", "_"))
     assert issubclass(kind, Files)
     return kind(folder / "files", label or name)

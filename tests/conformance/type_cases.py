@@ -13,7 +13,9 @@ from ematix_nb.declare.data_types import DataType
 
 SQL = ("postgres", "duckdb", "sqlite")
 DATABASES = (*SQL, "mysql")
-EVERYWHERE = (*DATABASES, "parquet", "delta")
+EVERYWHERE = (*DATABASES, "parquet", "delta", "orc")
+ANY_YEAR = (*DATABASES, "parquet", "delta")
+"""Where times may lie in any year."""
 MEGABYTE = "€uro😀" * 110_000
 
 
@@ -48,7 +50,7 @@ FIRST, LAST = dt.datetime(1, 1, 1), dt.datetime(9999, 12, 31, 23, 59, 59, 999999
 UNSIGNED = ("duckdb", "mysql", "parquet")
 
 CASES = (
-    _integer("tinyint", -(2**7), 2**7 - 1, ("duckdb", "sqlite", "mysql", "parquet", "delta")),
+    _integer("tinyint", -(2**7), 2**7 - 1, ("duckdb", "sqlite", "mysql", "parquet", "delta", "orc")),
     _integer("smallint", -(2**15), 2**15 - 1, EVERYWHERE),
     _integer("integer", -(2**31), 2**31 - 1, EVERYWHERE),
     _integer("bigint", -(2**63), 2**63 - 1, EVERYWHERE),
@@ -60,13 +62,13 @@ CASES = (
         "float",
         DataType("float"),
         (1.5, -0.0, math.inf, -math.inf, math.nan, None),
-        ("postgres", "duckdb", "parquet", "delta"),
+        ("postgres", "duckdb", "parquet", "delta", "orc"),
     ),
     Case(
         "double",
         DataType("double"),
         (0.1, -0.0, 5e-324, 1.7976931348623157e308, math.inf, -math.inf, math.nan, None),
-        ("postgres", "duckdb", "parquet", "delta"),
+        ("postgres", "duckdb", "parquet", "delta", "orc"),
     ),
     Case("mysql_double", DataType("double"), (0.1, 5e-324, 1.7976931348623157e308, None), ("mysql",)),
     Case("sqlite_double", DataType("double"), (0.1, 5e-324, math.inf, -math.inf, None), ("sqlite",)),
@@ -110,7 +112,7 @@ CASES = (
         ),
     ),
     Case("text_1mb", DataType("text"), (MEGABYTE, None)),
-    Case("text_nul", DataType("text"), ("a\0b",), ("duckdb", "sqlite", "mysql", "parquet", "delta")),
+    Case("text_nul", DataType("text"), ("a\0b",), ("duckdb", "sqlite", "mysql", "parquet", "delta", "orc")),
     Case("string", DataType("string", length=5), ("", "12345", "😀é日本語", None), ("postgres", "sqlite", "mysql")),
     Case(
         "json",
@@ -123,7 +125,7 @@ CASES = (
     Case("bytes", DataType("bytes"), (b"", b"\x00\xff\\x'\"", bytes(range(256)), None)),
     Case("date", DataType("date"), (dt.date(1, 1, 1), dt.date(9999, 12, 31), dt.date(2024, 2, 29), None)),
     Case("time", DataType("time"), (dt.time(0), dt.time(23, 59, 59, 999999), None), (*DATABASES, "parquet")),
-    Case("timestamp", DataType("timestamp"), (FIRST, LAST, dt.datetime(2024, 3, 31, 2, 30), None)),  # noqa: DTZ001
+    Case("timestamp", DataType("timestamp"), (FIRST, LAST, dt.datetime(2024, 3, 31, 2, 30), None), ANY_YEAR),  # noqa: DTZ001
     Case(
         "timestamptz",
         DataType("timestamptz"),
@@ -135,6 +137,13 @@ CASES = (
             FIRST.replace(tzinfo=dt.UTC),
             None,
         ),
+        ANY_YEAR,
+    ),
+    Case(
+        "timestamptz_ns",
+        DataType("timestamptz", precision=9),
+        (dt.datetime(1969, 12, 31, 23, 59, 59, 999999, dt.UTC), dt.datetime(2262, 1, 1, tzinfo=dt.UTC), None),
+        ("orc",),
     ),
     Case(
         "interval",
@@ -146,34 +155,31 @@ CASES = (
         "array_integer",
         DataType("array", item=DataType("integer")),
         ([1, None, -3], [], None),
-        ("postgres", "duckdb", "parquet", "delta"),
+        ("postgres", "duckdb", "parquet", "delta", "orc"),
     ),
     Case(
         "array_text",
         DataType("array", item=DataType("text")),
         (["", 'a"b', "c,d", "{e}", "\\", "NULL", None, "😀\n"], [], None),
-        ("postgres", "duckdb", "parquet", "delta"),
+        ("postgres", "duckdb", "parquet", "delta", "orc"),
     ),
     Case(
         "struct",
         DataType("struct", fields=(("x", DataType("integer")), ("y z", DataType("text")))),
         ({"x": 1, "y z": "é"}, {"x": None, "y z": None}, None),
-        ("duckdb", "parquet", "delta"),
+        ("duckdb", "parquet", "delta", "orc"),
     ),
     Case(
         "map",
         DataType("map", key=DataType("text"), item=DataType("integer")),
         ([("a", 1), ("b", None)], [], None),
-        (
-            "parquet",
-            "delta",
-        ),
+        ("parquet", "delta", "orc"),
     ),
     Case(
         "nanoseconds",
         DataType("timestamp", precision=9),
         (dt.datetime(2024, 1, 1, 0, 0, 0, 1), None),  # noqa: DTZ001
-        ("duckdb", "sqlite", "parquet"),
+        ("duckdb", "sqlite", "parquet", "orc"),
     ),
 )
 

@@ -1,15 +1,13 @@
-"""A connection of kind ``object_store_local`` as settings."""
+"""How the files of a connection are written and read."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ematix_nb.errors import ConnectError, DeclarationError, known_names
+from ematix_nb.errors import DeclarationError, known_names
 
-from .capabilities import COMPRESSIONS, ENDINGS, TARGET_FILE_BYTES, WRITE_OPTIONS
+from .capabilities import COMPRESSIONS, ENDINGS, MAX_FILE_BYTES, TARGET_FILE_BYTES, WRITE_OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,10 +15,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class FileConfig:
-    """Where the files lie and how they are written."""
+    """The format and its options."""
 
-    root: Path
-    """The real path of the folder."""
     format: str
     csv_delimiter: str = ","
     csv_header: bool = True
@@ -28,6 +24,7 @@ class FileConfig:
     csv_null_value: str = ""
     """The unquoted text that stands for NULL."""
     parquet_compression: str = "zstd"
+    orc_compression: str = "zstd"
     partition_by: tuple[str, ...] = ()
     target_file_rows: int | None = None
     target_file_bytes: int = TARGET_FILE_BYTES
@@ -53,55 +50,33 @@ class FileConfig:
 def _checked(name: str, value: Any) -> Any:
     if name == "partition_by":
         return (value,) if isinstance(value, str) else tuple(value)
-    if name == "parquet_compression" and value not in COMPRESSIONS:
-        message = f"`parquet_compression` is `{value}`, expected one of {', '.join(COMPRESSIONS)}"
+    if name in COMPRESSIONS and value not in COMPRESSIONS[name]:
+        message = f"`{name}` is `{value}`, expected one of {', '.join(COMPRESSIONS[name])}"
         raise DeclarationError(message, "choose one of them")
     if name in ("csv_delimiter", "csv_quote") and (not isinstance(value, str) or len(value) != 1 or value in "\r\n"):
         message = f"`{name}` is {value!r}, expected one character"
         raise DeclarationError(message, f"correct `{name}`")
+    if name == "target_file_bytes" and isinstance(value, int) and value > MAX_FILE_BYTES:
+        message = f"`{name}` is {value}, expected at most {MAX_FILE_BYTES} (stores copy no larger object at once)"
+        raise DeclarationError(message, "write more files instead")
     if name.startswith("target_file_") and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
         message = f"`{name}` is {value!r}, expected a positive whole number"
         raise DeclarationError(message, f"correct `{name}`")
     return value
 
 
-def file_config(connection: Any, *, write: bool = False, create: bool = True) -> FileConfig:
-    """The settings of a typed connection, its variables filled in.
-
-    A writer makes the folder when its parent exists; without ``create`` a missing folder is no error and stays missing.
+def file_config(connection: Any) -> FileConfig:
+    """The settings of a resolved connection.
 
     Raises:
-        ConnectError: When the folder is missing, is a file or cannot be entered.
+        DeclarationError: When the format is not one of ours.
     """
-    resolved = connection.resolved() if hasattr(connection, "resolved") else connection
-    where = f"connection `{getattr(resolved, 'name', '')}`"
-    root = Path(os.path.realpath(Path(str(resolved.path)).expanduser()))
-    kind = {"json_lines": "jsonl", "ndjson": "jsonl"}.get(resolved.format, resolved.format)
+    kind = {"json_lines": "jsonl", "ndjson": "jsonl"}.get(connection.format, connection.format)
     if kind not in ENDINGS:
-        message = f"{where}: this version reads and writes {', '.join(ENDINGS)} files, not `{kind}`"
+        message = (
+            f"connection `{connection.name}`: this version reads and writes {', '.join(ENDINGS)} files, not `{kind}`"
+        )
         raise DeclarationError(message, f"set `format` to one of {', '.join(ENDINGS)}")
-    if not root.exists() and create and write and root.parent.is_dir():
-        try:
-            root.mkdir(exist_ok=True)  # another run may make it at the same time
-        except OSError as exc:
-            message = f"{where}: the folder `{root}` cannot be made: {exc.strerror}"
-            raise ConnectError(message, "correct `path`, or the rights of the folder above it") from exc
-    if root.exists() or create:
-        _check_root(root, str(resolved.path), where)
-    names = ("csv_delimiter", "csv_header", "csv_quote", "csv_null_value", "parquet_compression", "partition_by")
-    given = {name: getattr(resolved, name, None) for name in names}
-    config = FileConfig(root=root, format=kind)
+    given = {name: getattr(connection, name, None) for name in WRITE_OPTIONS}
+    config = FileConfig(format=kind)
     return config.with_options({name: value for name, value in given.items() if value not in (None, ())})
-
-
-def _check_root(root: Path, written: str, where: str) -> None:
-    if root.is_dir():
-        if not os.access(root, os.R_OK | os.X_OK):
-            message = f"{where}: the folder `{written}` may not be read"
-            raise ConnectError(message, "give this user the right to read and enter it")
-        return
-    if root.exists():
-        message = f"{where}: `{written}` is a file where a folder is wanted"
-        raise ConnectError(message, f"set `path` to its folder `{root.parent}`")
-    message = f"{where}: the folder `{written}` does not exist (looked for {root})"
-    raise ConnectError(message, f"make it (`mkdir -p {root}`), or correct `path`")

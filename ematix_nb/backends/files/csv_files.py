@@ -18,7 +18,7 @@ from ematix_nb.declare.data_types import TEXT, DataType, to_arrow
 from ematix_nb.errors import DataError, DeclarationError
 
 from .capabilities import SAMPLE_ROWS
-from .texts import from_text, guess, text_type
+from .texts import from_text, guess, text_type, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -37,10 +37,7 @@ _COLUMN = re.compile(r"CSV column #(\d+)")
 
 
 def _text(file: DataFile) -> io.TextIOWrapper:
-    import pyarrow as pa
-
-    stream = pa.input_stream(str(file.path), compression="detect")
-    return io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+    return io.TextIOWrapper(file.stream(), encoding="utf-8-sig", newline="")
 
 
 def _rows(file: DataFile, config: FileConfig) -> Iterator[tuple[int, list[str]]]:
@@ -60,6 +57,8 @@ def _rows(file: DataFile, config: FileConfig) -> Iterator[tuple[int, list[str]]]
         except UnicodeDecodeError as exc:
             message = f"{file.name}, after line {line}: the text is not UTF-8 ({exc.reason})"
             raise DataError(message, "convert the file to UTF-8") from exc
+        except OSError as exc:
+            raise unreadable(file, exc) from exc
 
 
 def header(file: DataFile, config: FileConfig) -> tuple[str, ...]:
@@ -122,6 +121,8 @@ def read(
                 block *= 8  # a record longer than the block: go on after the rows already given
                 continue
             raise _located(file, names, config, str(exc)) from exc
+        except OSError as exc:
+            raise unreadable(file, exc) from exc
         else:
             return
 
@@ -155,9 +156,10 @@ def _open(
         false_values=["false", "False", "FALSE"],
     )
     try:
-        yield from arrow_csv.open_csv(
-            str(file.path), read_options=reading, parse_options=parsing, convert_options=converting
-        )
+        with file.stream() as stream:
+            yield from arrow_csv.open_csv(
+                stream, read_options=reading, parse_options=parsing, convert_options=converting
+            )
     except pa.ArrowInvalid as exc:
         if "Empty CSV file" not in str(exc):
             raise
@@ -201,7 +203,7 @@ def _located(file: DataFile, names: Sequence[str], config: FileConfig, text: str
     return DataError(message, "correct the file, `csv_delimiter` or `csv_quote`")
 
 
-class CsvWriter:
+class Writer:
     """Writes batches to one CSV file: texts quoted, NULL as the unquoted ``csv_null_value``."""
 
     def __init__(self, sink: Any, columns: Sequence[Column], config: FileConfig) -> None:

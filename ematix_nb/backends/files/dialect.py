@@ -5,21 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from ematix_nb.backends.base import Stored, Verdict
-from ematix_nb.declare.data_types import NESTED_KINDS, TEXT, DataType
+from ematix_nb.declare.data_types import MAX_DECIMAL128, NESTED_KINDS, TEXT, DataType
 from ematix_nb.declare.spec import Column
 
+_SIGNED = {
+    "utinyint": DataType("smallint"),
+    "usmallint": DataType("integer"),
+    "uinteger": DataType("bigint"),
+    "ubigint": DataType("numeric", precision=20, scale=0),
+}
 _PARTITION_KINDS = ("text", "string", "date", "boolean", "uuid")
 
 
 def store(kind: DataType, file_format: str) -> Stored:
     """How a format stores values of a type.
 
-    Parquet holds all kinds but intervals. CSV and JSONL hold text: numbers, truth values, dates and times in ISO
-    form are exact (the manifest keeps the declared types, and our reader restores them); bytes become base64.
+    Parquet holds all kinds but intervals. ORC has no unsigned integers, no times of day and decimals of 38 digits;
+    each time is checked to lie in the years that can be read back. CSV and JSONL hold text: numbers, truth values,
+    dates and times in ISO form are exact (the manifest keeps the declared types, and our reader restores them); bytes
+    become base64.
 
     Args:
         kind: The column's type.
-        file_format: ``parquet``, ``csv`` or ``jsonl``.
+        file_format: ``parquet``, ``csv``, ``jsonl`` or ``orc``.
 
     Example:
         >>> store(DataType("array", item=DataType("integer")), "csv").verdict.value
@@ -35,11 +43,24 @@ def store(kind: DataType, file_format: str) -> Stored:
         return Stored(TEXT, Verdict.WIDENED, f"files have no type for {kind}; kept as text")
     if kind.kind in NESTED_KINDS:
         return _nested(kind, file_format)
-    if kind.kind == "bytes" and file_format != "parquet":
+    if file_format == "orc" and (found := _orc(kind)) is not None:
+        return found
+    if kind.kind == "bytes" and file_format in ("csv", "jsonl"):
         return Stored(kind, Verdict.WIDENED, "kept as base64 text in the file")
     if kind.kind == "null":
         return Stored(TEXT, Verdict.WIDENED, "a column without a type is kept as text")
     return Stored(kind)
+
+
+def _orc(kind: DataType) -> Stored | None:
+    """The nearest type of ORC for one that it does not have."""
+    if kind.kind in _SIGNED:
+        return Stored(_SIGNED[kind.kind], Verdict.WIDENED, "ORC has no unsigned integers")
+    if kind.kind == "time":
+        return Stored(TEXT, Verdict.WIDENED, "ORC has no times of day; kept as text")
+    if kind.kind == "numeric" and ((kind.precision or 0) > MAX_DECIMAL128 or (kind.scale or 0) < 0):
+        return Stored(TEXT, Verdict.WIDENED, f"ORC has no {kind}; kept as text")
+    return None
 
 
 def _nested(kind: DataType, file_format: str) -> Stored:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import weakref
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.base import Manifest
-from ematix_nb.errors import DataError, DeclarationError, RunError, UnknownNameError, known_names
+from ematix_nb.errors import ConnectError, DataError, DeclarationError, RunError, UnknownNameError, known_names
 
 from . import manifests
 from .capabilities import CAPABILITIES, ENDINGS, format_of
 from .dialect import columns_from_json, columns_to_json, store
-from .paths import META, DataFile, clean, inside, is_pattern, match, partition_of, real_name, walk
-from .scan import LocalScan, make_scan
+from .paths import DataFile, clean, is_part, is_pattern, match, partition_of, real_name
+from .scan import CheckedScan, make_scan
 from .staging import Stager, run_name, staged
 from .widen import wider
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     import pyarrow as pa
 
@@ -28,18 +28,22 @@ if TYPE_CHECKING:
     from ematix_nb.declare.spec import Column
 
     from .config import FileConfig
+    from .storage import Entry, Storage
 
 
-class LocalFileSession:
+class FolderSession:
     """One open folder; see `ematix_nb.backends.base.FileSession` for the contract."""
 
     capabilities = CAPABILITIES
 
-    def __init__(self, config: FileConfig, *, read_only: bool = False) -> None:
+    def __init__(self, storage: Storage, config: FileConfig, *, read_only: bool = False) -> None:
+        self.storage = storage
         self.config = config
-        self.identity = str(config.root)
+        self.identity = storage.identity
         self._read_only = read_only
         self._folders: list[str] = []
+        self._folders_known: set[str] = set()
+        self._seen: dict[Entry, manifests.Published] = {}
         weakref.finalize(self, _remove_all, self._folders)
         self._staged: dict[str, tuple[Column, ...]] = {}
         self._declared: dict[str, tuple[Column, ...]] = {}
@@ -61,23 +65,13 @@ class LocalFileSession:
         return store(kind, self.config.format)
 
     def tables(self) -> list[str]:
-        """Folders and files that can be read here, relative to the root, sorted."""
-        found: set[str] = set()
-        if not self.config.root.is_dir():
-            return []
-        for path in walk(self.config.root, self.config.root, []):
-            if path.stat().st_size == 0:
-                continue
-            name = path.relative_to(self.config.root).as_posix()
-            folders = [part for part in name.split("/")[:-1] if "=" not in part]
-            found.add("/".join(folders) if len(name.split("/")) > 1 else name)
-        found.update(target.relative_to(self.config.root).as_posix() for target in self._targets())
+        """Folders and files that can be read here, relative to the root, sorted; of a large bucket not all."""
+        found, entries = self.storage.overview()
+        for entry in entries:
+            if entry.size:
+                folders = [part for part in entry.name.split("/")[:-1] if "=" not in part]
+                found.add("/".join(folders) if "/" in entry.name else entry.name)
         return sorted(found - {""})
-
-    def _targets(self) -> list[Path]:
-        return [
-            path.parent for path in self.config.root.rglob(META) if path.is_dir() and path.parent != self.config.root
-        ]
 
     def find(self, parts: Sequence[str]) -> str | None:
         """The thing that a table name of a query stands for; None when there is none.
@@ -90,7 +84,7 @@ class LocalFileSession:
             if is_pattern(thing):
                 return thing
             candidates = [thing, *(thing + ending for kind in self._formats() for ending in ENDINGS[kind])]
-            existing = next((each for each in candidates if (self.config.root / each).exists()), None)
+            existing = next((each for each in candidates if self.storage.kind(each)), None)
             if existing is not None:
                 return existing
         return None
@@ -98,7 +92,7 @@ class LocalFileSession:
     def _formats(self) -> list[str]:
         return [self.config.format, *(kind for kind in ENDINGS if kind != self.config.format)]
 
-    def scan(self, thing: str) -> LocalScan:
+    def scan(self, thing: str) -> CheckedScan:
         """The files behind a path, folder or pattern, through the manifest when there is one.
 
         Raises:
@@ -108,10 +102,8 @@ class LocalFileSession:
         """
         name = clean(thing)
         declared = self._declared.get(name)
-        target = self.config.root / name
-        if not is_pattern(name) and target.is_dir():
-            inside(self.config.root, target, name)
-            published = manifests.newest(target)
+        if not is_pattern(name) and name:
+            published = manifests.newest(self.storage, name, self._seen)
             if published is not None:
                 return self._scan_published(name, published, declared)
         skipped: list[str] = []
@@ -125,34 +117,29 @@ class LocalFileSession:
         return known_names(name, self.tables(), "tables")
 
     def _files(self, name: str, skipped: list[str]) -> list[DataFile]:
-        root = self.config.root
-        path = root / name
+        kind = "folder" if not name else None if is_pattern(name) else self.storage.kind(name)
         if is_pattern(name):
-            paths = match(root, name, skipped)
-            if not paths and not skipped:
+            found = match(self.storage, name, skipped)
+            if not found and not skipped:
                 message = f"no file fits `{name}`"
                 raise UnknownNameError(message, self._known(name))
-        elif path.is_dir():
-            paths = list(walk(root, inside(root, path, name), skipped))
-        elif path.is_file():
-            if format_of(path.name) is None:
+        elif kind == "folder":
+            found = list(self.storage.walk(name, skipped))
+        elif kind == "file":
+            if format_of(name) is None:
                 message = f"`{name}` has no known ending"
                 raise DeclarationError(
                     message, "known endings: " + ", ".join(e for each in ENDINGS.values() for e in each)
                 )
-            paths = [inside(root, path, name)]
+            found = [self.storage.stat(name)]
         else:
             message = f"there is no file or folder `{name}` in the connection"
             raise UnknownNameError(message, self._known(name))
-        return [found for path in paths if (found := self._data_file(path, skipped)) is not None]
+        skipped.extend(f"{entry.name} (0 bytes)" for entry in found if not entry.size)
+        return [self._data_file(entry, entry.name) for entry in found if entry.size]
 
-    def _data_file(self, path: Path, skipped: list[str]) -> DataFile | None:
-        name = path.relative_to(self.config.root).as_posix()
-        inside(self.config.root, path, name)
-        if path.stat().st_size == 0:
-            skipped.append(f"{name} (0 bytes)")
-            return None
-        return DataFile(path, name, format_of(name) or self.config.format, partition_of(name))
+    def _data_file(self, entry: Entry, name: str) -> DataFile:
+        return DataFile(self.storage, entry, name, format_of(name) or self.config.format, partition_of(name))
 
     def _one_format(self, thing: str, files: list[DataFile], skipped: list[str]) -> list[DataFile]:
         formats = {file.format for file in files}
@@ -166,38 +153,38 @@ class LocalFileSession:
 
     def _scan_published(
         self, name: str, published: manifests.Published, declared: tuple[Column, ...] | None
-    ) -> LocalScan:
-        target = self.config.root / name
+    ) -> CheckedScan:
         for attempt in range(2):
-            if not self._read_only:
-                self._reveal(target, published.files)
-            missing = [file for file in published.files if self._place(target, file) is None]
-            if not missing:
+            there = self._revealed(name, published.files)
+            found = {file: self._place(there, name, file) for file in published.files}
+            missing = next((file for file, entry in found.items() if entry is None), None)
+            if missing is None:
                 break
-            again = manifests.newest(target)
+            again = manifests.newest(self.storage, name)
             if attempt or again is None or again.seq == published.seq:
-                message = f"file `{missing[0]}` is listed in manifest {published.seq} of `{name}` and does not exist"
+                message = f"file `{missing}` is listed in manifest {published.seq} of `{name}` and does not exist"
                 raise DataError(message, "restore it; files of a target are removed by runs only")
             published = again
         kept = published.columns and columns_from_json(list(published.columns))
-        files = []
-        for file in published.files:
-            path = self._place(target, file) or target / file
-            files.append(DataFile(path, f"{name}/{file}".lstrip("/"), format_of(file) or "", partition_of(file)))
+        files = [self._data_file(entry, f"{name}/{file}") for file, entry in found.items() if entry is not None]
         return make_scan(files, declared or kept or None, self.config, (), self._keep)
 
-    def _reveal(self, target: Path, files: tuple[str, ...]) -> None:
-        """Finish what a crashed publisher left; a folder that we may not write is read as it is."""
-        try:
-            manifests.reveal(target, files)
-        except PermissionError:
-            return
+    def _revealed(self, name: str, files: tuple[str, ...]) -> dict[str, Entry]:
+        """What lies in a target; finishes what a crashed publisher left, except where we may not write."""
+        if not self._read_only:
+            with contextlib.suppress(PermissionError, ConnectError):
+                return manifests.reveal(self.storage, name, files)
+        return manifests.present(self.storage, name)
 
-    def _place(self, target: Path, file: str) -> Path | None:
-        for path in (target / file, target / real_name(file, hidden=True)):
-            if path.exists():
-                return inside(self.config.root, path, file)
-        return None
+    def _place(self, there: Mapping[str, Entry], target: str, file: str) -> Entry | None:
+        """Where a published file lies; in folders that are links it has to be asked for."""
+        hidden = real_name(file, hidden=True)
+        if file in there or hidden in there:
+            return there.get(file) or there[hidden]
+        try:
+            return self.storage.stat(f"{target}/{file}")
+        except FileNotFoundError:
+            return None
 
     def manifest(self, thing: str) -> Manifest | None:
         """The newest manifest of a target.
@@ -206,25 +193,27 @@ class LocalFileSession:
         somebody else: an append that publishes 1 keeps them in its list and so adopts them.
         """
         target = self._target(thing)
-        published = manifests.newest(target)
+        published = manifests.newest(self.storage, target, self._seen)
         if published is not None:
             return Manifest(published.seq, published.files, published.state)
-        if not target.is_dir():
-            return None
-        foreign = [path for path in walk(self.config.root, target, []) if path.stat().st_size]
-        names = tuple(p.relative_to(target).as_posix() for p in foreign if format_of(p.name) == self.config.format)
+        return self._foreign(target)
+
+    def _foreign(self, target: str) -> Manifest | None:
+        found = [entry.name.removeprefix(f"{target}/") for entry in self.storage.walk(target, []) if entry.size]
+        names = tuple(name for name in found if format_of(name) == self.config.format)
         return Manifest(0, names) if names else None
 
-    def _target(self, thing: str) -> Path:
+    def _target(self, thing: str) -> str:
         name = clean(thing)
         if not name or is_pattern(name):
             message = f"`{thing}` cannot be a target: name one folder"
             raise DeclarationError(message, "for example `lake:orders`")
-        target = self.config.root / name
-        if target.is_file():
-            message = f"`{name}` is a file where a folder is wanted"
-            raise DeclarationError(message, "name a folder: a target is a folder of files")
-        return inside(self.config.root, target, name)
+        if name not in self._folders_known:
+            if self.storage.kind(name) == "file":
+                message = f"`{name}` is a file where a folder is wanted"
+                raise DeclarationError(message, "name a folder: a target is a folder of files")
+            self._folders_known.add(name)
+        return name
 
     def stage(self, thing: str, columns: Sequence[Column], batches: Iterable[pa.RecordBatch], run_id: str) -> list[str]:
         """Write hidden, fsynced files that no reader sees; their final names, in order (none for no rows).
@@ -236,9 +225,8 @@ class LocalFileSession:
         if self._read_only:
             message = f"`{thing}` was opened for reading only"
             raise RunError(message, "open the connection for writing")
-        target.mkdir(parents=True, exist_ok=True)
-        self._staged[clean(thing)] = tuple(columns)
-        return list(Stager(target, columns, self.config, run_id).write(batches))
+        self._staged[target] = tuple(columns)
+        return list(Stager(self.storage, target, columns, self.config, run_id).write(batches))
 
     def publish(self, thing: str, manifest: Manifest) -> None:
         """Make the manifest the newest by conditional create, reveal its files, remove what it no longer lists.
@@ -250,17 +238,20 @@ class LocalFileSession:
         if self._read_only:
             message = f"`{thing}` was opened for reading only"
             raise RunError(message, "open the connection for writing")
-        target.mkdir(parents=True, exist_ok=True)
-        before = manifests.newest(target)
-        known = self.manifest(thing)
-        if before is not None:
-            manifests.reveal(target, before.files)
-        columns = self._columns(clean(thing), before, manifest)
-        manifests.publish(target, manifests.Published(manifest.seq, manifest.files, manifest.state, columns))
-        manifests.reveal(target, manifest.files)
-        if known is not None:
-            manifests.remove(target, set(known.files) - set(manifest.files))
-        manifests.prune(target)
+        before = manifests.newest(self.storage, target, self._seen)
+        known = before.files if before else (self._foreign(target) or Manifest(0)).files
+        columns = self._columns(target, before, manifest)
+        changes = before is None or before.files != manifest.files
+        late = set(before.dropped if before else ()) - set(manifest.files)
+        dropped = set(known) - set(manifest.files) if changes else late
+        fresh = manifests.Published(manifest.seq, manifest.files, manifest.state, columns, tuple(sorted(dropped)))
+        numbers = manifests.publish(self.storage, target, fresh, before)
+        if changes:
+            there = manifests.reveal(self.storage, target, manifest.files)
+            ours = {name for name in late if is_part(name)}  # another file may have come under a name of others
+            here = (name for name in dropped | ours if name in there or real_name(name, hidden=True) in there)
+            manifests.remove(self.storage, target, here)
+        manifests.prune(self.storage, target, numbers)
 
     def _columns(
         self, name: str, before: manifests.Published | None, manifest: Manifest
@@ -280,19 +271,18 @@ class LocalFileSession:
     def discard(self, thing: str, run_id: str) -> None:
         """Remove what ``stage`` wrote for a run and nobody published."""
         target = self._target(thing)
-        self._staged.pop(clean(thing), None)
-        if not target.is_dir():
-            return
-        published = manifests.newest(target)
-        listed = set(published.files) if published else set()
-        manifests.remove(target, set(staged(target).get(run_name(run_id), [])) - listed)
+        self._staged.pop(target, None)
+        found = staged(self.storage, target).get(run_name(run_id), [])
+        if found:
+            published = manifests.newest(self.storage, target)
+            manifests.remove(self.storage, target, set(found) - set(published.files if published else ()))
 
     def staged_runs(self, thing: str) -> tuple[str, ...]:
         """Ids (as in file names) of runs with unpublished files: the leftovers of dead runs, or of one at work."""
         target = self._target(thing)
-        published = manifests.newest(target)
+        published = manifests.newest(self.storage, target)
         listed = set(published.files) if published else set()
-        return tuple(sorted(run for run, files in staged(target).items() if set(files) - listed))
+        return tuple(sorted(run for run, files in staged(self.storage, target).items() if set(files) - listed))
 
     def close(self) -> None:
         """Remove the links that scans were read through; may be called twice."""

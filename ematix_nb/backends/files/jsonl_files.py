@@ -28,7 +28,7 @@ from ematix_nb.declare.data_types import (
 from ematix_nb.errors import DataError
 
 from .capabilities import SAMPLE_ROWS
-from .texts import from_text, plain, spelled, spelled_type
+from .texts import from_text, plain, spelled, spelled_type, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -53,11 +53,9 @@ _LONG_INTEGER = re.compile(rb"[\s:,\[]-?[0-9]{16,}[\s,}\]]")
 
 def _blocks(file: DataFile) -> Iterator[tuple[int, bytes]]:
     """Whole lines in blocks, each with the number of its first line, from 1."""
-    import pyarrow as pa
-
     first, rest = 1, b""
-    with pa.input_stream(str(file.path), compression="detect") as stream:
-        while chunk := stream.read(BLOCK_BYTES):
+    with file.stream() as stream:
+        while chunk := _chunk(file, stream):
             cut = chunk.rfind(b"\n") + 1
             if cut == 0:
                 rest += chunk
@@ -68,6 +66,13 @@ def _blocks(file: DataFile) -> Iterator[tuple[int, bytes]]:
             first += block.count(b"\n")
     if rest.strip():
         yield first, rest
+
+
+def _chunk(file: DataFile, stream: Any) -> bytes:
+    try:
+        return bytes(stream.read(BLOCK_BYTES))
+    except OSError as exc:
+        raise unreadable(file, exc) from exc
 
 
 def _objects(file: DataFile, first: int, block: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -346,7 +351,7 @@ def _array(values: list[Any], kind: DataType, file: DataFile, lines: list[int], 
         raise
 
 
-class JsonlWriter:
+class Writer:
     """Writes batches to one JSONL file."""
 
     def __init__(self, sink: Any, columns: Sequence[Column], config: FileConfig) -> None:

@@ -5,24 +5,30 @@ Layout below a target's folder::
     part-<run>-<n>.<ext>                     data, listed in the newest manifest
     .part-<run>-<n>.<ext>.tmp                staged, or published and not yet revealed
     _ematix_flow/manifest/000000000012.json  files, columns and the engine's state
+
+In a bucket a revealed object is a copy made by the store, and the hidden one is removed after it. Whoever lists a
+bucket without our manifests never sees a row that is not published; between the publication and the last copy they
+see a part of the new files, and of a truncated target the old ones a moment longer.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ematix_nb.errors import DataError, LockedError, RunError
+from ematix_nb.errors import DataError, LockedError, RunError, TransientError
 
 from .capabilities import MANIFESTS_KEPT
-from .paths import META, real_name
+from .paths import real_name
+from .storage import META
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable
+
+    from .storage import Entry, Storage
 
 VERSION = 1
 _NAME = re.compile(r"(\d{12})\.json")
@@ -37,156 +43,183 @@ class Published:
     state: dict[str, Any] = field(default_factory=dict)
     columns: tuple[dict[str, Any], ...] | None = None
     """The declared columns of the target as JSON; None when they were never told."""
+    dropped: tuple[str, ...] = ()
+    """Files that this manifest or one before it took away: whoever comes next makes sure that they are gone."""
 
 
-def folder_of(target: Path) -> Path:
+def folder_of(target: str) -> str:
     """Where the manifests of a target lie."""
-    return target / META / "manifest"
+    return f"{target}/{META}/manifest"
 
 
-def numbers(target: Path) -> list[int]:
+def file_of(target: str, seq: int) -> str:
+    """The name of one manifest."""
+    return f"{folder_of(target)}/{seq:012d}.json"
+
+
+def numbers(storage: Storage, target: str) -> list[int]:
     """The numbers of the manifests that exist, in order."""
-    try:
-        names = [path.name for path in folder_of(target).iterdir()]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return sorted(int(found[1]) for name in names if (found := _NAME.fullmatch(name)))
+    return sorted(_entries(storage, target))
 
 
-def newest(target: Path) -> Published | None:
+def _entries(storage: Storage, target: str) -> dict[int, Entry]:
+    entries = storage.entries(folder_of(target))
+    return {int(found[1]): each for each in entries if (found := _NAME.fullmatch(each.name.rpartition("/")[2]))}
+
+
+def newest(storage: Storage, target: str, known: dict[Entry, Published] | None = None) -> Published | None:
     """The newest manifest of a target; None when there is none.
+
+    Args:
+        storage: Where the target lies.
+        target: Its folder.
+        known: What was read before; a manifest in it is not read again.
 
     Raises:
         DataError: When it is not readable JSON of a known version.
     """
     for _ in range(3):
-        found = numbers(target)
+        found = _entries(storage, target)
         if not found:
             return None
-        path = folder_of(target) / f"{found[-1]:012d}.json"
+        entry = found[max(found)]
+        if known is not None and entry in known:
+            return known[entry]
         try:
-            return _parse(path.read_bytes(), path)
+            published = _parse(storage.read(entry.name), entry.name)
         except FileNotFoundError:  # a writer published and pruned meanwhile
             continue
+        if known is not None:
+            known.clear()
+            known[entry] = published
+        return published
     message = f"the manifests of `{target}` change faster than they can be read"
     raise RunError(message, "try again")
 
 
-def _parse(raw: bytes, path: Path) -> Published:
+def _parse(raw: bytes, name: str) -> Published:
     try:
         data = json.loads(raw)
         version = data["version"]
         if version > VERSION:
-            message = f"manifest `{path}` has version {version}; this version of the package knows {VERSION}"
+            message = f"manifest `{name}` has version {version}; this version of the package knows {VERSION}"
             raise DataError(message, "install a newer version of the package")
         columns = data.get("columns")
         files = tuple(str(name) for name in data["files"])
-        return Published(int(data["seq"]), files, dict(data["state"]), None if columns is None else tuple(columns))
+        told = None if columns is None else tuple(columns)
+        return Published(int(data["seq"]), files, dict(data["state"]), told, tuple(map(str, data.get("dropped", ()))))
     except (ValueError, KeyError, TypeError) as exc:
-        message = f"manifest `{path}` is not readable: {type(exc).__name__} {str(exc)[:80]}"
+        message = f"manifest `{name}` is not readable: {type(exc).__name__} {str(exc)[:80]}"
         raise DataError(message, "restore it, or move it away so that the one before it counts") from exc
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames and creations in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def publish(storage: Storage, target: str, manifest: Published, before: Published | None = None) -> list[int]:
+    """Make a manifest the newest: a conditional create that fails when the number is taken.
 
+    Args:
+        storage: Where the target lies.
+        target: Its folder.
+        manifest: What is to be published.
+        before: The newest manifest, as the caller read it; its files are not looked for again.
 
-def publish(target: Path, manifest: Published) -> None:
-    """Make a manifest the newest: finished temporary file, then a link that fails when the number is taken.
+    Returns:
+        The numbers that exist now.
 
     Raises:
         LockedError: When the number is taken or passed.
         RunError: When the number is not the next one, or a listed file does not exist.
     """
-    before = numbers(target)
-    last = before[-1] if before else 0
+    last = before.seq if before else max(numbers(storage, target), default=0)
     if manifest.seq <= last:
         raise _taken(target, manifest.seq)
     if manifest.seq != last + 1:
         message = f"manifest {manifest.seq} of `{target}` cannot follow {last}"
         raise RunError(message, "read the newest manifest again and run again")
-    _check_files(target, manifest.files)
-    folder = folder_of(target)
-    folder.mkdir(parents=True, exist_ok=True)
+    _check_files(storage, target, set(manifest.files) - set(before.files if before else ()))
     body = {
         "version": VERSION,
         "seq": manifest.seq,
+        "by": secrets.token_hex(8),
         "files": list(manifest.files),
+        "dropped": list(manifest.dropped),
         "columns": None if manifest.columns is None else list(manifest.columns),
         "state": manifest.state,
     }
-    temporary = folder / f".{manifest.seq:012d}-{os.getpid()}-{secrets.token_hex(6)}.tmp"
-    final = folder / f"{manifest.seq:012d}.json"
-    try:
-        with temporary.open("xb") as file:
-            file.write(json.dumps(body, ensure_ascii=False, indent=1).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(temporary, final)
-    except FileExistsError as exc:
-        raise _taken(target, manifest.seq) from exc
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(folder)
-    if numbers(target)[-1] > manifest.seq:  # the number was free only because the others were pruned
-        final.unlink(missing_ok=True)
+    raw = json.dumps(body, ensure_ascii=False, indent=1).encode()
+    name = file_of(target, manifest.seq)
+    if not _create(storage, name, raw):
         raise _taken(target, manifest.seq)
-    sync_folder(folder.parent)
-    sync_folder(target)
+    known = numbers(storage, target)
+    if known[-1] > manifest.seq:  # the number was free only because the others were pruned
+        storage.delete([name], target)
+        raise _taken(target, manifest.seq)
+    return known
 
 
-def _taken(target: Path, seq: int) -> LockedError:
+def _create(storage: Storage, name: str, raw: bytes) -> bool:
+    """Create a manifest; when the answer was lost, what lies there tells who made it: every body is unique."""
+    try:
+        if storage.create(name, raw):
+            return True
+    except TransientError:
+        if _reads(storage, name, raw) or storage.create(name, raw):
+            return True
+    return _reads(storage, name, raw)
+
+
+def _reads(storage: Storage, name: str, raw: bytes) -> bool:
+    try:
+        return storage.read(name) == raw
+    except FileNotFoundError:
+        return False
+
+
+def _taken(target: str, seq: int) -> LockedError:
     message = f"somebody else published manifest {seq} of `{target}` first; nothing of this run is visible"
     return LockedError(message, "run again: the run reads the new state")
 
 
-def _check_files(target: Path, files: tuple[str, ...]) -> None:
-    for name in files:
-        if not (target / name).exists() and not (target / real_name(name, hidden=True)).exists():
+def _check_files(storage: Storage, target: str, files: set[str]) -> None:
+    if not files:
+        return
+    there = {entry.name for entry in storage.entries(target)}
+    for name in sorted(files):
+        if f"{target}/{name}" not in there and f"{target}/{real_name(name, hidden=True)}" not in there:
             message = f"file `{name}` of `{target}` is to be published and does not exist"
             raise RunError(message, "run again")
 
 
-def reveal(target: Path, files: tuple[str, ...]) -> None:
-    """Give published files their final names; what a crashed publisher left undone is done by the next caller."""
-    folders = set()
-    for name in files:
-        hidden = target / real_name(name, hidden=True)
-        final = target / name
-        if not final.exists() and hidden.exists():
-            try:
-                hidden.rename(final)
-            except FileNotFoundError:  # another reader revealed it meanwhile
-                continue
-            folders.add(final.parent)
-    for folder in folders:
-        sync_folder(folder)
+def reveal(storage: Storage, target: str, files: Iterable[str]) -> dict[str, Entry]:
+    """Give published files their final names; what a crashed publisher left undone is done by the next caller.
+
+    Returns:
+        The files of the target by their names in it, as they are then.
+    """
+    there = present(storage, target)
+    waiting = [(real_name(name, hidden=True), name) for name in files]
+    pairs = [(f"{target}/{hidden}", f"{target}/{name}") for hidden, name in waiting if hidden in there]
+    fresh = [pair for pair in pairs if pair[1].removeprefix(f"{target}/") not in there]
+    if not pairs:
+        return there
+    storage.move(fresh)
+    storage.delete([hidden for hidden, _ in pairs if (hidden, _) not in fresh], target)  # copied before the crash
+    return present(storage, target)
 
 
-def remove(target: Path, files: set[str]) -> None:
+def present(storage: Storage, target: str) -> dict[str, Entry]:
+    """The files below a target by their names in it."""
+    return {entry.name.removeprefix(f"{target}/"): entry for entry in storage.entries(target)}
+
+
+def remove(storage: Storage, target: str, files: Iterable[str]) -> None:
     """Delete files that no manifest lists any more, and the partition folders that become empty."""
-    for name in sorted(files):
-        for path in (target / name, target / real_name(name, hidden=True)):
-            path.unlink(missing_ok=True)
-        drop_empty(target, (target / name).parent)
+    names = [f"{target}/{each}" for name in sorted(files) for each in (name, real_name(name, hidden=True))]
+    if names:
+        storage.delete(names, target)
 
 
-def drop_empty(target: Path, folder: Path) -> None:
-    """Remove empty folders between a file and its target."""
-    while folder != target and folder.is_relative_to(target):
-        try:
-            folder.rmdir()
-        except OSError:  # not empty, or already gone
-            return
-        folder = folder.parent
-
-
-def prune(target: Path) -> None:
+def prune(storage: Storage, target: str, known: list[int]) -> None:
     """Keep the newest manifests only."""
-    for seq in numbers(target)[:-MANIFESTS_KEPT]:
-        (folder_of(target) / f"{seq:012d}.json").unlink(missing_ok=True)
+    old = known[:-MANIFESTS_KEPT]
+    if old:
+        storage.delete([file_of(target, seq) for seq in old], target)

@@ -14,6 +14,7 @@ from .widen import normal, restored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     import pyarrow as pa
 
@@ -41,7 +42,8 @@ def infer(file: DataFile, config: FileConfig) -> dict[str, DataType]:
 
     del config
     try:
-        schema = pq.read_schema(str(file.path))
+        with file.open() as handle:
+            schema = pq.read_schema(handle)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as exc:
         if isinstance(exc, FileNotFoundError):
             raise
@@ -76,14 +78,23 @@ def read(
     present = [name for name in names if name in wanted] or list(names[:1])
     types = {name: to_arrow(kind) for name, kind in wanted.items()}
     try:
-        with pq.ParquetFile(str(file.path)) as parquet:
-            for batch in parquet.iter_batches(BATCH_ROWS, columns=present):
+        with file.open() as handle:
+            for batch in _batches(file, pq.ParquetFile(handle, pre_buffer=file.path is None), present):
                 yield _shape(file, batch, types)
     except (pa.ArrowInvalid, OSError) as exc:
         if isinstance(exc, FileNotFoundError):
             raise
         message = f"{file.name}: the data is broken: {str(exc)[:120]}"
         raise DataError(message, "write or copy it again") from exc
+
+
+def _batches(file: DataFile, parquet: Any, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+    """The batches; of a file that lies elsewhere one row group after the other, each fetched as a whole."""
+    if file.path is not None:
+        yield from parquet.iter_batches(BATCH_ROWS, columns=columns)
+        return
+    for group in range(parquet.num_row_groups):
+        yield from parquet.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns)
 
 
 def _shape(file: DataFile, raw: pa.RecordBatch, types: Mapping[str, pa.DataType]) -> pa.RecordBatch:
@@ -103,10 +114,9 @@ def _shape(file: DataFile, raw: pa.RecordBatch, types: Mapping[str, pa.DataType]
 
 
 def _broken(file: DataFile, text: str) -> DataError:
-    with file.path.open("rb") as stream:
+    with file.open() as stream:
         head = stream.read(4)
-        stream.seek(0, 2)
-        size = stream.tell()
+        size = stream.size()
         stream.seek(max(0, size - 4))
         tail = stream.read(4)
     if _ENCRYPTED in (head, tail):
@@ -130,15 +140,22 @@ def check_rows(file: DataFile) -> None:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(str(file.path)) as parquet:
-            for _ in parquet.iter_batches():
+        with file.open() as handle:
+            for _ in _batches(file, pq.ParquetFile(handle), None):
                 pass
     except (pa.ArrowException, OSError) as exc:
         message = f"{file.name}: the data is broken: {str(exc)[:120]}"
         raise DataError(message, "write or copy it again") from exc
 
 
-class ParquetWriter:
+def count(path: Path) -> int:
+    """The rows that the footer of a file tells."""
+    import pyarrow.parquet as pq
+
+    return int(pq.read_metadata(path).num_rows)
+
+
+class Writer:
     """Writes batches to one Parquet file, in row groups of 64 Ki rows or 64 MiB."""
 
     def __init__(self, sink: Any, columns: Sequence[Column], config: FileConfig) -> None:

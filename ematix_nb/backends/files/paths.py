@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import fnmatch
-import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from ematix_nb.errors import DataError, DeclarationError
 
-from .capabilities import format_of
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .storage import Entry, Storage
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
-META = "_ematix_flow"
 MAX_NAME_BYTES = 255
 _PATTERN = re.compile(r"[*?\[]")
+_PACKED = {"gz": "gzip", "zst": "zstd"}
+_PART = re.compile(r"part-.+-\d{5}\.[a-z.]+")
 _HIVE = re.compile(r"([^=/]+)=(.*)", re.DOTALL)
 
 
@@ -28,13 +27,31 @@ _HIVE = re.compile(r"([^=/]+)=(.*)", re.DOTALL)
 class DataFile:
     """One file of a scan."""
 
-    path: Path
+    storage: Storage
+    entry: Entry
     """Where it lies now (under its hidden name when it is published but not yet revealed)."""
     name: str
     """Its name relative to the root."""
     format: str
     partition: tuple[tuple[str, str | None], ...] = ()
     """Columns that its folders stand for, decoded; None is NULL."""
+
+    @property
+    def path(self) -> Path | None:
+        """Its path on this machine; None when it lies elsewhere."""
+        return self.storage.path(self.entry.name)
+
+    def open(self, *, forward: bool = False) -> Any:
+        """A pyarrow file with random access; ``forward``: it is read more or less from start to end."""
+        return self.storage.open(self.entry, forward=forward)
+
+    def stream(self) -> Any:
+        """A pyarrow stream from its start, unpacked."""
+        import pyarrow as pa
+
+        packed = _PACKED.get(self.entry.name.lower().rpartition(".")[2])
+        raw = self.storage.open(self.entry, forward=True)
+        return pa.CompressedInputStream(raw, packed) if packed else raw
 
 
 def is_pattern(thing: str) -> bool:
@@ -66,60 +83,19 @@ def clean(thing: str) -> str:
     return "/".join(part for part in text.split("/") if part not in ("", "."))
 
 
-def inside(root: Path, path: Path, thing: str) -> Path:
-    """The path, when its real place is inside the root.
-
-    Raises:
-        DeclarationError: When a symbolic link leads out of the root.
-    """
-    real = os.path.realpath(path)
-    if os.path.commonpath([real, root]) != str(root):
-        message = f"`{thing}` leads out of the folder of the connection by a symbolic link"
-        raise DeclarationError(message, "name a file inside the folder, or make a connection for the other place")
-    return path
-
-
-def walk(root: Path, folder: Path, skipped: list[str]) -> Iterator[Path]:
-    """Data files below a folder in order of their names; hidden and marker files are noted in ``skipped``."""
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        name = os.path.relpath(entry.path, root)
-        if entry.name == META:
-            continue
-        if entry.name.startswith((".", "_")):
-            skipped.append(f"{name} (hidden)")
-        elif entry.is_dir():
-            inside(root, Path(entry.path), name)
-            yield from walk(root, Path(entry.path), skipped)
-        elif format_of(entry.name) is None:
-            skipped.append(f"{name} (not a data file)")
-        else:
-            yield Path(entry.path)
-
-
-def match(root: Path, pattern: str, skipped: list[str]) -> list[Path]:
-    """Files below the root whose relative name fits a pattern; ``**`` stands for any number of folders."""
-    literal = []
-    for part in pattern.split("/"):
-        if is_pattern(part):
-            break
-        literal.append(part)
-    start = root.joinpath(*literal)
-    if not start.is_dir():
-        return []
-    inside(root, start, pattern)
-    return list(_all_below(root, start, pattern, skipped))
-
-
-def _all_below(root: Path, start: Path, pattern: str, skipped: list[str]) -> Iterator[Path]:
+def match(storage: Storage, pattern: str, skipped: list[str]) -> list[Entry]:
+    """Files whose name fits a pattern; ``**`` stands for any number of folders."""
     wanted = pattern.split("/")
+    literal = next(index for index, part in enumerate(wanted) if is_pattern(part))
     unwanted: list[str] = []
-    for path in walk(root, start, unwanted):
-        if _fits(path.relative_to(root).parts, wanted):
-            yield path
-    skipped.extend(note for note in unwanted if _fits(tuple(note.rsplit(" (", 1)[0].split("/")), wanted))
+    found = [
+        entry for entry in storage.walk("/".join(wanted[:literal]), unwanted) if _fits(entry.name.split("/"), wanted)
+    ]
+    skipped.extend(note for note in unwanted if _fits(note.rsplit(" (", 1)[0].split("/"), wanted))
+    return found
 
 
-def _fits(parts: tuple[str, ...], wanted: list[str]) -> bool:
+def _fits(parts: list[str], wanted: list[str]) -> bool:
     if not wanted:
         return not parts
     if wanted[0] == "**":
@@ -167,6 +143,16 @@ def partition_folder(values: tuple[tuple[str, str | None], ...]) -> str:
             )
         folders.append(folder)
     return "/".join(folders)
+
+
+def is_part(name: str) -> bool:
+    """True when a file has the name of one that a run wrote.
+
+    Example:
+        >>> is_part("a=1/part-6f1d-00000.csv"), is_part("a=1/orders.csv")
+        (True, False)
+    """
+    return _PART.fullmatch(name.rpartition("/")[2]) is not None
 
 
 def real_name(relative: str, *, hidden: bool) -> str:

@@ -12,7 +12,7 @@ from ematix_nb.declare.data_types import TEXT, DataType, from_arrow, to_arrow
 from ematix_nb.declare.spec import Column
 from ematix_nb.errors import SchemaDriftError, TransientError
 
-from . import csv_files, jsonl_files, parquet_files
+from . import csv_files, jsonl_files, orc_files, parquet_files
 from .streams import quoted, register_stream
 from .texts import guess
 from .widen import restored, wider
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from .config import FileConfig
     from .paths import DataFile
 
-_FORMATS: dict[str, Any] = {"parquet": parquet_files, "csv": csv_files, "jsonl": jsonl_files}
+ASKED_AT_ONCE = 8
+_FORMATS: dict[str, Any] = {"parquet": parquet_files, "csv": csv_files, "jsonl": jsonl_files, "orc": orc_files}
 
 
 @dataclass(frozen=True)
-class LocalScan(FileScan):
+class CheckedScan(FileScan):
     """A scan that can tell afterwards what went wrong."""
 
     check: Callable[[bool], None] = lambda _: None
@@ -50,7 +51,6 @@ class _Reading:
     """File name -> its own columns, in its order."""
     columns: tuple[Column, ...]
     config: FileConfig
-    stamps: dict[Path, tuple[int, int]]
     failure: Exception | None = None
     opened: bool = False
 
@@ -61,7 +61,7 @@ def make_scan(
     config: FileConfig,
     skipped: Sequence[str],
     keep: Callable[[str], None],
-) -> LocalScan:
+) -> CheckedScan:
     """Join files to one table.
 
     Args:
@@ -75,15 +75,13 @@ def make_scan(
         SchemaDriftError: When two files have a column with types that no type holds both of.
         DataError: When a file cannot be read.
     """
-    stamps = {file.path: _stamp(file.path) for file in files}
     hints = {column.name: column.type for column in declared or ()}
     partitions = _partitions(files, hints)
     found: dict[str, tuple[DataType, pa.DataType, str]] = {
         c: (t, to_arrow(t), "the manifest") for c, t in hints.items()
     }
     names = {}
-    for file in files:
-        inside = _columns_of(file, hints, config)
+    for file, inside in zip(files, _all_columns(files, hints, config), strict=True):
         names[file.name] = tuple(inside)
         for name, kind in inside.items():
             if name not in partitions:
@@ -92,7 +90,7 @@ def make_scan(
         found[name] = (kind, to_arrow(kind), "")
     nullable = {column.name: column.nullable for column in declared or ()}
     columns = tuple(Column(name, kind, nullable.get(name, True)) for name, (kind, _, _) in found.items())
-    reading = _Reading(files, names, columns, config, stamps)
+    reading = _Reading(files, names, columns, config)
 
     def register(context: Any, name: str) -> None:
         reading.opened = True
@@ -102,7 +100,7 @@ def make_scan(
         reading.opened = True
         return _stream(reading, names)
 
-    return LocalScan(
+    return CheckedScan(
         columns,
         tuple(file.name for file in files),
         register,
@@ -112,9 +110,17 @@ def make_scan(
     )
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns
+def _all_columns(
+    files: list[DataFile], hints: Mapping[str, DataType], config: FileConfig
+) -> Iterator[dict[str, DataType]]:
+    """The columns of each file; files that lie elsewhere are asked several at a time."""
+    if all(file.path is not None for file in files):
+        yield from (_columns_of(file, hints, config) for file in files)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+        yield from pool.map(lambda file: _columns_of(file, hints, config), files)
 
 
 def _columns_of(file: DataFile, hints: Mapping[str, DataType], config: FileConfig) -> dict[str, DataType]:
@@ -183,7 +189,7 @@ def _register(
     if not reading.files:
         empty = pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
         context.register_record_batches(quoted(name), [[empty]])
-    elif reading.files[0].format == "parquet":
+    elif reading.files[0].format == "parquet" and all(file.path is not None for file in reading.files):
         _register_parquet(context, name, reading, schema, partitions, keep)
     else:
         register_stream(context, name, schema, lambda columns: _stream(reading, columns))
@@ -205,7 +211,8 @@ def _register_parquet(
     inside = pa.schema([field for field in schema if field.name not in partitions])
     groups: dict[tuple[tuple[str, str | None], ...], list[Path]] = {}
     for file in reading.files:
-        groups.setdefault(file.partition, []).append(file.path)
+        if file.path is not None:
+            groups.setdefault(file.partition, []).append(file.path)
     selects = []
     for number, (partition, paths) in enumerate(groups.items()):
         folder = Path(tree) / f"{number:06d}"
@@ -271,15 +278,17 @@ def _stream_file(reading: _Reading, file: DataFile, columns: list[str]) -> Itera
 
 def _check(reading: _Reading, *, failed: bool) -> None:
     if isinstance(reading.failure, FileNotFoundError):
-        message = f"a file went away while it was read: {reading.failure.filename}"
+        message = f"a file went away while it was read: {reading.failure}"
         raise TransientError(message, "run again") from reading.failure
     if reading.failure is not None:
         raise reading.failure
     if not reading.opened:
         return
     for file in reading.files:
+        if file.path is None:  # every part that was read is known to be of the content that the scan saw
+            continue
         try:
-            same = _stamp(file.path) == reading.stamps[file.path]
+            same = file.storage.stat(file.entry.name) == file.entry
         except FileNotFoundError as exc:
             message = f"file {file.name} went away while it was read"
             raise TransientError(message, "run again") from exc

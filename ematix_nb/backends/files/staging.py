@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -15,11 +13,11 @@ from ematix_nb.declare.data_types import to_arrow
 from ematix_nb.errors import DataError, DeclarationError, RunError, TransientError, known_names
 from ematix_nb.words import counted
 
-from . import csv_files, jsonl_files, parquet_files
+from . import csv_files, jsonl_files, orc_files, parquet_files
 from .capabilities import ENDINGS
 from .dialect import can_partition, store
-from .manifests import drop_empty, sync_folder
-from .paths import META, partition_folder, real_name
+from .paths import partition_folder, real_name
+from .storage import META
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -29,15 +27,10 @@ if TYPE_CHECKING:
     from ematix_nb.declare.spec import Column
 
     from .config import FileConfig
+    from .storage import Storage, Upload
 
-_WRITERS: dict[str, Any] = {
-    "parquet": parquet_files.ParquetWriter,
-    "csv": csv_files.CsvWriter,
-    "jsonl": jsonl_files.JsonlWriter,
-}
+_FORMATS: dict[str, Any] = {"parquet": parquet_files, "csv": csv_files, "jsonl": jsonl_files, "orc": orc_files}
 _STAGED = re.compile(r"\.part-(?P<run>.+)-\d{5}\.[a-z.]+\.tmp")
-MAX_OPEN = 256
-"""Partitions that one run may have open at once."""
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -52,7 +45,7 @@ class _Part:
 
     name: str
     """Final name, relative to the target."""
-    stream: Any
+    stream: Upload
     writer: Any
     rows: int = 0
 
@@ -60,7 +53,10 @@ class _Part:
 class Stager:
     """Writes the batches of one run to hidden files of one target."""
 
-    def __init__(self, target: Path, columns: Sequence[Column], config: FileConfig, run_id: str) -> None:
+    def __init__(
+        self, storage: Storage, target: str, columns: Sequence[Column], config: FileConfig, run_id: str
+    ) -> None:
+        self._storage = storage
         self._target = target
         self._columns = tuple(columns)
         self._config = config
@@ -113,8 +109,7 @@ class Stager:
         except BaseException:
             self.abandon()  # also for an interrupt: nothing half-written stays open
             raise
-        for path in {(self._target / name).parent for name in self.names} | {self._target}:
-            sync_folder(path)
+        self._storage.settle({f"{self._target}/{name}".rpartition("/")[0] for name in self.names})
         return self.names
 
     def _write(self, batch: pa.RecordBatch) -> None:
@@ -165,50 +160,61 @@ class Stager:
             yield partition_folder(values), pc.take(batch.select(names), rows)
 
     def _start(self, folder: str) -> _Part:
-        if len(self._open) >= MAX_OPEN:
+        if len(self._open) >= self._storage.open_at_once:
             self._finish(next(iter(self._open)))
-        path = self._target / folder
-        path.mkdir(parents=True, exist_ok=True)
         ending = ENDINGS[self._config.format][0]
         while True:
             name = f"{folder}/" if folder else ""
             name += f"part-{self._run}-{self._next:05d}{ending}"
             self._next += 1
-            if not (self._target / name).exists():
+            if not self._is_there(f"{self._target}/{name}"):
                 break
-        stream = (self._target / real_name(name, hidden=True)).open("wb")
+        stream = self._storage.upload(self._hidden(name))
         part = _Part(name, stream, None)
         self._open[folder] = part
         self.names.append(name)
-        part.writer = _WRITERS[self._config.format](stream, self._inside, self._config)
+        part.writer = _FORMATS[self._config.format].Writer(stream, self._inside, self._config)
         return part
 
     def _finish(self, folder: str) -> None:
         part = self._open.pop(folder)
         try:
             part.writer.close()
-            part.stream.flush()
-            os.fsync(part.stream.fileno())
-        finally:
             part.stream.close()
-        if self._config.format == "parquet":
-            self._check_footer(part)
+        except BaseException:
+            part.stream.abort()
+            raise
+        self._check(part)
 
-    def _check_footer(self, part: _Part) -> None:
-        import pyarrow.parquet as pq
+    def _is_there(self, name: str) -> bool:
+        try:
+            self._storage.stat(name)
+        except FileNotFoundError:
+            return False
+        return True
 
-        rows = pq.read_metadata(self._target / real_name(part.name, hidden=True)).num_rows
-        if rows != part.rows:
-            message = f"{part.name} holds {counted(rows, 'row')} after writing {part.rows}"
-            raise RunError(message, "run again")
+    def _hidden(self, name: str) -> str:
+        return f"{self._target}/{real_name(name, hidden=True)}"
+
+    def _check(self, part: _Part) -> None:
+        """What was written is there: all its bytes, and of a file on this machine the rows that its footer tells."""
+        path = self._storage.path(self._hidden(part.name))
+        if path is None:
+            size = self._storage.stat(self._hidden(part.name)).size
+            if size != part.stream.tell():
+                message = f"{part.name} has {size} bytes after writing {part.stream.tell()}"
+                raise TransientError(message, "run again")
+        elif hasattr(_FORMATS[self._config.format], "count"):
+            rows = _FORMATS[self._config.format].count(path)
+            if rows != part.rows:
+                message = f"{part.name} holds {counted(rows, 'row')} after writing {part.rows}"
+                raise RunError(message, "run again")
 
     def abandon(self) -> None:
         """Close and remove everything."""
         for part in self._open.values():
-            part.stream.close()
-        for name in self.names:
-            (self._target / real_name(name, hidden=True)).unlink(missing_ok=True)
-            drop_empty(self._target, (self._target / name).parent)
+            part.stream.abort()
+        self._storage.delete([self._hidden(name) for name in self.names], self._target)
         self._open, self.names = {}, []
 
 
@@ -216,19 +222,12 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def staged(target: Path) -> dict[str, list[str]]:
+def staged(storage: Storage, target: str) -> dict[str, list[str]]:
     """Run name -> final names of its hidden files."""
     found: dict[str, list[str]] = {}
-    for folder, folders, files in os.walk(target):
-        folders[:] = [name for name in folders if name != META]
-        for file in files:
-            match = _STAGED.fullmatch(file)
-            if match:
-                relative = os.path.relpath(Path(folder) / file[1:-4], target)
-                found.setdefault(match["run"], []).append(relative)
+    for entry in storage.entries(target):
+        folder, slash, file = entry.name.removeprefix(f"{target}/").rpartition("/")
+        match = _STAGED.fullmatch(file)
+        if match and META not in folder.split("/"):
+            found.setdefault(match["run"], []).append(f"{folder}{slash}{file[1:-4]}")
     return found
-
-
-def with_format(config: FileConfig, file_format: str) -> FileConfig:
-    """The same settings for files of another format."""
-    return replace(config, format=file_format)

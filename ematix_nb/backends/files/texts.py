@@ -23,6 +23,8 @@ from ematix_nb.errors import DataError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from .paths import DataFile
+
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(?:\.([0-9]+))?")
 _DOUBLE = re.compile(r"[+-]?(?:nan|inf|NaN|Inf|(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][+-]?[0-9]+)")
@@ -33,6 +35,13 @@ _TIMESTAMPTZ = re.compile(_TIMESTAMP.pattern + r"(Z|[+-][0-9]{2}:?[0-9]{2})")
 _TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])(?:\.([0-9]+))?")
 _PATTERNS = ((_BOOLEAN, BOOLEAN), (_DATE, DataType("date")), (_TIMESTAMP, TIMESTAMP), (_TIMESTAMPTZ, TIMESTAMPTZ))
 _INT64 = range(-(2**63), 2**63)
+
+
+def unreadable(file: DataFile, exc: OSError) -> Exception:
+    """The error for a text file that cannot be unpacked; one that went away stays what it is."""
+    if isinstance(exc, FileNotFoundError):
+        return exc
+    return DataError(f"{file.name}: the data is broken: {str(exc)[:120]}", "write or copy it again")
 
 
 def guess(values: list[str]) -> DataType:

@@ -11,7 +11,7 @@ import pytest
 
 from ematix_nb.backends.base import Manifest
 from ematix_nb.backends.files import manifests
-from ematix_nb.backends.files.io import LocalFileSession
+from ematix_nb.backends.files.io import FolderSession
 from ematix_nb.declare.data_types import BIGINT, TEXT
 from ematix_nb.declare.spec import Column
 from ematix_nb.errors import DataError, LockedError, RunError
@@ -28,7 +28,7 @@ def batch(*ids: int) -> pa.RecordBatch:
     return pa.record_batch({"id": pa.array(ids, pa.int64())})
 
 
-def ids(session: LocalFileSession) -> list[int]:
+def ids(session: FolderSession) -> list[int]:
     return [found for (found,) in rows(session, "select id from t order by id")]
 
 
@@ -82,7 +82,7 @@ def test_a_target_without_rows_keeps_its_columns(tmp_path: Path) -> None:
 def test_a_crash_between_manifest_and_rename_is_repaired_by_the_next_reader(tmp_path: Path) -> None:
     session = lake(tmp_path, "parquet")
     names = session.stage("t", COLUMNS, [batch(7)], "r1")
-    manifests.publish(tmp_path / "t", manifests.Published(1, tuple(names)))
+    manifests.publish(session.storage, "t", manifests.Published(1, tuple(names)))
     assert not (tmp_path / "t" / names[0]).exists()
     session.discard("t", "r1")
     assert ids(lake(tmp_path, "parquet")) == [7]
@@ -99,6 +99,19 @@ def test_a_crash_before_the_manifest_leaves_the_old_state(tmp_path: Path) -> Non
     write(again, "t", COLUMNS, [batch(3)], "r3")
     assert ids(again) == [1, 3]
     assert again.staged_runs("t") == ("dead",)
+
+
+def test_a_crash_before_old_files_are_removed_is_repaired_by_the_next_publisher(tmp_path: Path) -> None:
+    session = lake(tmp_path, "csv")
+    write(session, "t", COLUMNS, [batch(1)], "r1")
+    names = session.stage("t", COLUMNS, [batch(2)], "r2")
+    manifests.publish(session.storage, "t", manifests.Published(2, tuple(names), dropped=("part-r1-00000.csv",)))
+    assert ids(session) == [2]
+    session.publish("t", Manifest(3, tuple(names)))
+    assert (tmp_path / "t" / "part-r1-00000.csv").exists()
+    write(session, "t", COLUMNS, [batch(3)], "r3")
+    assert sorted(path.name for path in (tmp_path / "t").glob("*.csv")) == ["part-r2-00000.csv", "part-r3-00000.csv"]
+    assert ids(session) == [2, 3]
 
 
 def test_two_publishers_of_one_number(tmp_path: Path) -> None:
@@ -129,7 +142,7 @@ def test_a_number_that_was_pruned_is_still_taken(tmp_path: Path) -> None:
     session = lake(tmp_path, "csv")
     for seq in range(1, 26):
         session.publish("t", Manifest(seq))
-    assert manifests.numbers(tmp_path / "t") == list(range(6, 26))
+    assert manifests.numbers(session.storage, "t") == list(range(6, 26))
     with pytest.raises(LockedError, match="published manifest 3"):
         session.publish("t", Manifest(3))
     with pytest.raises(RunError, match=r"manifest 99 of .* cannot follow 25"):
@@ -183,8 +196,8 @@ def test_columns_evolve_over_appends(tmp_path: Path) -> None:
 def test_a_read_only_session_writes_nothing(tmp_path: Path) -> None:
     session = lake(tmp_path, "csv")
     names = session.stage("t", COLUMNS, [batch(7)], "r1")
-    manifests.publish(tmp_path / "t", manifests.Published(1, tuple(names)))
-    reader = LocalFileSession(session.config, read_only=True)
+    manifests.publish(session.storage, "t", manifests.Published(1, tuple(names)))
+    reader = FolderSession(session.storage, session.config, read_only=True)
     assert ids(reader) == [7]
     assert not (tmp_path / "t" / names[0]).exists()
     with pytest.raises(RunError, match="reading only"):
