@@ -56,7 +56,7 @@ def render(results: Mapping[tuple[str, str], PairResult]) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return text.replace("|", "\\|").replace("\n", " ").replace("\0", "\\x00")
 
 
 def _reason(message: str) -> str:

@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import email.utils
-import hashlib
-import hmac
-import shutil
-import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,19 +10,14 @@ from ematix_nb.connections import DeltaAzureConnection, DeltaS3Connection
 from ematix_nb.declare import registry
 from tests.conformance.matrix import Delta, open_system
 from tests.conformance.run import Bench
-from tests.conftest import missing
-from tests.support import programs, s3
-from tests.support.stores import bucket_name
+from tests.support import azure, s3
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from ematix_nb.connections.base import Connection
-
-ACCOUNT = "devstoreaccount1"
-ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-"""Of the emulator's one account, the same everywhere."""
+    from tests.support.stores import Bucket
 
 
 @pytest.fixture(autouse=True)
@@ -82,36 +70,8 @@ class StoreDelta(Delta):
         return self.keys()
 
 
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[s3.S3Store]:
-    """An S3 server."""
-    with contextlib.ExitStack() as stack:
-        try:
-            found = stack.enter_context(s3.server())
-        except programs.ProgramMissingError as error:
-            missing(str(error))
-        yield found
-
-
-@pytest.fixture(scope="session")
-def azure_endpoint() -> Iterator[str]:
-    """Azurite's address, with its account."""
-    program = programs.folder() / "azurite" / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
-    node = shutil.which("node")
-    if node is None or not program.exists():
-        missing(str(programs.missing("azurite (a package of Node.js)")))
-
-    def command(port: int, place: Path) -> list[str]:
-        options = ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(place / "data")]
-        return [str(node), str(program), *options, "--silent", "--skipApiVersionCheck", "--disableTelemetry"]
-
-    with programs.running(command) as port:
-        yield f"http://127.0.0.1:{port}/{ACCOUNT}"
-
-
-def s3_place(server: s3.S3Store) -> StoreDelta:
-    """A fresh bucket."""
-    bucket = server.fresh()
+def s3_place(bucket: Any) -> StoreDelta:
+    """A bucket."""
     keys = {"access_key_id": s3.KEY, "secret_access_key": s3.SECRET}
     connection = DeltaS3Connection(
         name="lake", bucket=bucket.name, prefix="some/lake", region=s3.REGION, endpoint=bucket.endpoint, **keys
@@ -126,39 +86,27 @@ def s3_place(server: s3.S3Store) -> StoreDelta:
     return StoreDelta(connection, f"s3://{bucket.name}/some/lake", storage, bucket.client)
 
 
-def azure_place(endpoint: str) -> StoreDelta:
-    """A fresh container."""
-    from obstore.store import AzureStore
-
-    name = bucket_name()
-    headers = {"x-ms-date": email.utils.formatdate(usegmt=True), "x-ms-version": "2021-08-06"}
-    told = "".join(f"{key}:{text}\n" for key, text in headers.items())
-    text = "PUT" + "\n" * 12 + told + f"/{ACCOUNT}/{ACCOUNT}/{name}\nrestype:container"
-    signature = base64.b64encode(hmac.new(base64.b64decode(ACCOUNT_KEY), text.encode(), hashlib.sha256).digest())
-    request = urllib.request.Request(
-        f"{endpoint}/{name}?restype=container",
-        method="PUT",
-        headers={**headers, "Authorization": f"SharedKey {ACCOUNT}:{signature.decode()}", "Content-Length": "0"},
-    )
-    urllib.request.urlopen(request, timeout=10).read()
-    config: Any = {"account_name": ACCOUNT, "account_key": ACCOUNT_KEY, "endpoint": endpoint}
-    client = AzureStore(name, config=config, client_options={"allow_http": True})
+def azure_place(container: Any) -> StoreDelta:
+    """A container."""
     connection = DeltaAzureConnection(
-        name="lake", account=ACCOUNT, container=name, endpoint=endpoint, account_key=ACCOUNT_KEY
+        name="lake",
+        account=azure.ACCOUNT,
+        container=container.name,
+        endpoint=container.endpoint,
+        account_key=azure.KEY,
     )
     storage = {
-        "account_name": ACCOUNT,
-        "account_key": ACCOUNT_KEY,
-        "azure_storage_endpoint": endpoint,
+        "account_name": azure.ACCOUNT,
+        "account_key": azure.KEY,
+        "azure_storage_endpoint": container.endpoint,
         "allow_http": "true",
         "azure_storage_use_emulator": "false",
     }
-    return StoreDelta(connection, f"az://{name}", storage, client)
+    return StoreDelta(connection, f"az://{container.name}", storage, container.client)
 
 
 @pytest.fixture(params=["s3", "azure"])
-def place(request: pytest.FixtureRequest) -> StoreDelta:
+def place(request: pytest.FixtureRequest, fresh_bucket: Callable[[str], Bucket]) -> StoreDelta:
     """A fresh place in an object store."""
-    if request.param == "s3":
-        return s3_place(request.getfixturevalue("s3_server"))
-    return azure_place(request.getfixturevalue("azure_endpoint"))
+    makers = {"s3": s3_place, "azure": azure_place}
+    return makers[request.param](fresh_bucket(request.param))
