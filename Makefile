@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 PY := $(BIN)/python
 INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 WITH_POSTGRES = $(PY) -m tests.support.postgres
+WITH_SERVERS = $(PY) -m tests.support.mariadb $(WITH_POSTGRES)
 NOTEBOOKS = $(sort $(wildcard notebooks/*.ipynb))
 PYTEST_ARGS ?=
 
@@ -54,7 +55,8 @@ $(VENV)/.installed-docs: pyproject.toml constraints.txt | $(PY)
 
 # ---- what one does
 test: lint audit
-	$(WITH_POSTGRES) $(MAKE) --no-print-directory run-tests run-notebooks
+	@tools/install_mariadb
+	$(WITH_SERVERS) $(MAKE) --no-print-directory run-tests run-notebooks
 
 run-tests: $(VENV)/.installed-dev $(VENV)/stores/.installed
 	$(PY) -m pytest -m "not nightly" --numprocesses 2 --dist loadfile --cov --cov-report=term $(PYTEST_ARGS)
@@ -65,7 +67,8 @@ ifneq ($(NOTEBOOKS),)
 endif
 
 test-nightly: $(VENV)/.installed-dev $(VENV)/stores/.installed
-	$(WITH_POSTGRES) $(PY) -m pytest -m nightly --timeout=3000 $(PYTEST_ARGS)
+	@tools/install_mariadb
+	$(WITH_SERVERS) $(PY) -m pytest -m nightly --timeout=3000 $(PYTEST_ARGS)
 
 demo: $(VENV)/.installed-demo
 	@$(PY) notebooks/demo.py

@@ -21,16 +21,29 @@ from typing import Any
 import psycopg
 
 from benchmarks.data import COLUMNS, make, make_changes
+from benchmarks.sides import SIDES
 from benchmarks.startup import startup
 
-CASES = ("pg_pg", "pg_parquet", "parquet_pg", "merge")
+CASES = ("pg_pg", "pg_parquet", "parquet_pg", "parquet_delta", "merge", "pg_arrow", "same_db", "scd2", "csv_parquet")
+PEERS = {"csv_parquet": "polars"}
+"""What else is measured beside the limit; dlt where nothing is named."""
 TITLES = {
     "pg_pg": "PostgreSQL to PostgreSQL, two databases",
     "pg_parquet": "PostgreSQL to Parquet",
     "parquet_pg": "Parquet to PostgreSQL",
+    "parquet_delta": "Parquet to Delta",
     "merge": "merge of 200,000 rows (half changed, half new)",
+    "pg_arrow": "PostgreSQL to Arrow, dropped",
+    "same_db": "inside one PostgreSQL database",
+    "scd2": "scd2: 200,000 rows (half changed, half new)",
+    "csv_parquet": "CSV to Parquet, one thread",
 }
 ROUNDS = 3
+VERSIONS = (
+    "ALTER TABLE limit_versions ADD valid_from timestamptz DEFAULT '2026-01-01', ADD valid_to timestamptz,"
+    " ADD is_current boolean DEFAULT true, ADD row_hash bytea DEFAULT '', ADD _loaded_at timestamptz,"
+    " ADD _batch_id uuid"
+)
 
 
 def main() -> int:
@@ -86,6 +99,7 @@ def _database(server: str, name: str) -> str:
 
 def _prepare(urls: list[str], folder: Path, rows: int) -> None:
     (folder / "lake").mkdir()
+    (folder / "delta").mkdir()
     with psycopg.connect(urls[0], autocommit=True) as source:
         make(source, "customers", 1, rows)
         make_changes(source, "changes", rows, rows // 10, rows // 10)
@@ -95,6 +109,15 @@ def _prepare(urls: list[str], folder: Path, rows: int) -> None:
             for chunk in copy:
                 out.write(chunk)
     _write_parquet(urls[0], folder / "lake" / "ready.parquet")
+    (folder / "texts").mkdir()
+    with (
+        psycopg.connect(urls[0]) as source,
+        (folder / "texts" / "ready.csv").open("wb") as out,
+        source.cursor() as cursor,
+        cursor.copy(f"COPY (SELECT {COLUMNS} FROM customers) TO STDOUT (FORMAT csv, HEADER)".encode()) as copy,
+    ):
+        for chunk in copy:
+            out.write(chunk)
 
 
 def _write_parquet(url: str, path: Path) -> None:
@@ -117,7 +140,9 @@ def _write_parquet(url: str, path: Path) -> None:
 
 def _case(case: str, urls: list[str], environment: dict[str, str], arguments: argparse.Namespace) -> dict[str, Any]:
     sides = ["limit", "ours"]
-    if not arguments.no_dlt and importlib.util.find_spec("dlt") is not None:
+    if case in PEERS:
+        sides.append(PEERS[case])
+    elif (case, "dlt") in SIDES and not arguments.no_dlt and importlib.util.find_spec("dlt") is not None:
         sides.append("dlt")
     runs: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     for number in range(arguments.rounds):
@@ -125,6 +150,8 @@ def _case(case: str, urls: list[str], environment: dict[str, str], arguments: ar
             _reset(case, urls, arguments.rows)
             if (case, side) == ("merge", "dlt"):
                 _side(case, "dlt_first", environment)
+            if (case, side) == ("scd2", "ours"):
+                _side(case, "first", environment)
             if figures := _side(case, side, environment):
                 runs[side].append(figures)
     return {side: _median(found) for side, found in runs.items() if found}
@@ -149,12 +176,27 @@ def _reset(case: str, urls: list[str], rows: int) -> None:
         for name in ("limit_copied", "limit_loaded", "customers_shape"):
             make(target, name, 1, 0)
             target.execute(f"ALTER TABLE {name} DROP CONSTRAINT {name}_pkey")  # type: ignore[arg-type]
+        if case == "scd2":
+            target.execute("DROP TABLE IF EXISTS versions, limit_versions")
+            make(target, "limit_versions", 1, rows)
+            target.execute("ALTER TABLE limit_versions DROP CONSTRAINT limit_versions_pkey")
+            target.execute(VERSIONS)
+            target.execute("ALTER TABLE limit_versions ADD PRIMARY KEY (customer_id, valid_from)")
+            target.execute("CREATE UNIQUE INDEX ON limit_versions (customer_id) WHERE is_current")
+            target.execute("VACUUM ANALYZE limit_versions")
         if case == "merge":
             for name in ("merged", "limit_merged"):
                 make(target, name, 1, rows)
             target.execute("DROP SCHEMA IF EXISTS dlt_merged CASCADE")
             target.execute("VACUUM ANALYZE")
         target.execute("CHECKPOINT")
+    if case == "same_db":
+        with psycopg.connect(urls[0], autocommit=True) as source:
+            source.execute("DROP SCHEMA IF EXISTS ematix_flow CASCADE")
+            source.execute("DROP TABLE IF EXISTS inside")
+            make(source, "limit_inside", 1, 0)
+            source.execute("ALTER TABLE limit_inside DROP CONSTRAINT limit_inside_pkey")
+            source.execute("CHECKPOINT")
 
 
 def _median(runs: list[dict[str, float]]) -> dict[str, float]:

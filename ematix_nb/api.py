@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ematix_nb.declare.spec import PipelineSpec
+    from ematix_nb.verbs.replicate import ReplicateResult
     from ematix_nb.verbs.results import PreviewResult, RunResult, TableResult
 
 
@@ -159,6 +160,17 @@ class Ematix:
             return declared(spec, function)
 
         return declare
+
+    @staticmethod
+    def replicate(source: str, *, to: str, **options: Any) -> ReplicateResult:
+        """Copy many tables at once, now; see `ematix_nb.verbs.replicate.replicate` for the options.
+
+        Raises:
+            UsageError: When nothing fits the pattern, or the template gives two tables one name.
+        """
+        from ematix_nb.verbs.replicate import replicate
+
+        return replicate(source, to=to, **options)
 
     @overload
     @staticmethod

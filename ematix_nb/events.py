@@ -41,6 +41,8 @@ class BatchRead(Event):
 
     rows: int
     bytes: int
+    expected: int | None = None
+    """Rows that the source is going to give, where it can say so; an estimate of a planner may be far off."""
 
 
 @dataclass(frozen=True, kw_only=True)

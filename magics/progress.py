@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ematix_nb.events import BatchRead, PhaseStarted, RunFinished, RunStarted
 from ematix_nb.verbs.preview_html import escape, framed
 from ematix_nb.widgets.frontend import has_front_end
-from ematix_nb.words import counted
+from ematix_nb.words import pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +54,7 @@ class Progress:
         self.status = "running"
         self.rows = 0
         self.bytes = 0
+        self.expected: int | None = None
         self.seconds = 0.0
 
     def on_event(self, event: Event) -> None:
@@ -64,9 +65,9 @@ class Progress:
         elif isinstance(event, PhaseStarted):
             self.phase = event.phase
         elif isinstance(event, BatchRead):
-            self.rows, self.bytes = event.rows, event.bytes
+            self.rows, self.bytes, self.expected = event.rows, event.bytes, event.expected
         elif isinstance(event, RunFinished):
-            self.status, self.phase = event.status, ""
+            self.status, self.phase, self.expected = event.status, "", None
         now = self._clock()
         self.seconds = now - self._started
         due = isinstance(event, RunFinished) or now - self._shown >= self._interval
@@ -79,13 +80,12 @@ class Progress:
 
         Example:
             >>> Progress(print, clock=lambda: 0.0).text()
-            'running: 0 rows read in 0.0 s'
+            'running: 0 rows in 0.0 s'
         """
         name = f"{self.pipeline} -> {self.target}: " if self.target else ""
         phase = f", {self.phase}" if self.phase else ""
-        size = f", {self.bytes / 1e6:,.1f} MB" if self.bytes else ""
-        rate = f" ({self.rows / self.seconds:,.0f} rows/s)" if self.rows and self.seconds > 0 else ""
-        return f"{name}{self.status}{phase}: {counted(self.rows, 'row')} read{size} in {self.seconds:.1f} s{rate}"
+        how = pace(self.rows, self.bytes, self.seconds, self.expected)
+        return f"{name}{self.status}{phase}: {how} in {self.seconds:.1f} s"
 
     def bundle(self) -> dict[str, str]:
         """The state as a display."""

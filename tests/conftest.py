@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from tests.support import azure, gcs, postgres, programs, s3
+from tests.support import azure, gcs, mariadb, postgres, programs, s3
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -114,6 +114,31 @@ def pg_url2(pg_server: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def mysql_server() -> Iterator[str]:
+    """The URL of a MariaDB server on which databases may be created; started for this session if need be."""
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(mariadb.server())
+        except postgres.ServerUnavailableError as error:
+            missing(str(error))
+        yield server.url
+
+
+@pytest.fixture
+def mysql_url(mysql_server: str) -> Iterator[str]:
+    """The URL of an empty database of this test's own."""
+    with mariadb.fresh_database(mysql_server) as url:
+        yield url
+
+
+@pytest.fixture
+def mysql_url2(mysql_server: str) -> Iterator[str]:
+    """The URL of a second empty database on the same server."""
+    with mariadb.fresh_database(mysql_server) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
 def store_servers() -> Iterator[Callable[[str], Store]]:
     """Gives the object store `s3`, `azure` or `gcs`; each is started when the first test asks for it."""
     found: dict[str, Store] = {}
@@ -149,7 +174,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks each test that asks for a server, so that `-m 'not integration'` needs none."""
     for item in items:
         names = getattr(item, "fixturenames", ())
-        if "pg_server" in names or "store_servers" in names:
+        if {"pg_server", "mysql_server", "store_servers"} & set(names):
             item.add_marker(pytest.mark.integration)
         if "chromium" in names:
             item.add_marker(pytest.mark.browser)

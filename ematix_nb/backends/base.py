@@ -18,6 +18,7 @@ from ematix_nb.declare.data_types import DataType, Stored, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     import pyarrow as pa
 
@@ -30,10 +31,12 @@ __all__ = [
     "BATCH_ROWS",
     "Backend",
     "Capabilities",
+    "Estimating",
     "FileScan",
     "FileSession",
     "Manifest",
     "PassThrough",
+    "SnapshotSharing",
     "SqlSession",
     "Stored",
     "TableInfo",
@@ -48,6 +51,8 @@ class Capabilities:
     modes: frozenset[str]
     has_sql: bool = True
     """Answers SELECT by itself; otherwise DataFusion does."""
+    executor: str = "sql"
+    """How a plan is carried out: ``sql`` (statements), ``files`` (a manifest) or ``delta`` (one commit of a table)."""
     has_schemas: bool = True
     default_schema: str | None = None
     """Where unqualified tables go; None when the system has no schemas."""
@@ -60,6 +65,12 @@ class Capabilities:
     """Several processes may have it open for writing at once."""
     takes_dictionaries: bool = False
     """``write`` takes dictionary-encoded columns, and converts each value of a dictionary once."""
+    event_times: bool = True
+    """Mode scd2 can date versions by a column of the source."""
+    transactional_ddl: bool = True
+    """Tables and columns are made in the data's own transaction; else such a statement commits what ran before it."""
+    shares_snapshots: bool = False
+    """Several sessions can read what the database held at one moment (`SnapshotSharing`)."""
     pass_through: bool = False
     """Two databases of this system can exchange rows in its own binary form."""
 
@@ -82,6 +93,8 @@ class TableInfo:
     """``table``, ``view``, ``partitioned``, ``foreign``."""
     hooks: bool = False
     """Triggers or rules of the user may change or drop rows on their way in."""
+    unfit: tuple[str, str] | None = None
+    """Why the table cannot be a target although it is one, and what to do about it."""
 
 
 class SqlSession(Protocol):
@@ -152,11 +165,35 @@ class SqlSession(Protocol):
         ...
 
 
+class OwnDdl(Protocol):
+    """Sessions whose schema changes commit by themselves (not ``Capabilities.transactional_ddl``)."""
+
+    def drop_if_empty(self, ref: TableRef) -> None:
+        """Remove a table that a failed run made, unless it holds rows by now."""
+        ...
+
+
+class Estimating(Protocol):
+    """Sessions that can tell about how many rows a query has, without running it. Optional; asked for progress only."""
+
+    def estimate(self, query: str) -> int | None:
+        """Rows, about; None when nothing is known."""
+        ...
+
+
+class SnapshotSharing(Protocol):
+    """Sessions whose system lets others see the same moment (``Capabilities.shares_snapshots``)."""
+
+    def shared_snapshot(self, count: int) -> AbstractContextManager[tuple[SqlSession, list[SqlSession]]]:
+        """A session to measure with and ``count`` further ones, all reading one snapshot; closed at the end."""
+        ...
+
+
 class PassThrough(Protocol):
     """Sessions whose system can hand rows to its own kind without Arrow (``Capabilities.pass_through``)."""
 
-    def copy_out(self, query: str) -> Iterator[bytes]:
-        """The rows of a SELECT in the system's own binary form."""
+    def copy_out(self, query: str) -> Iterator[tuple[bytes, int]]:
+        """The rows of a SELECT in the system's own binary form: chunks with their number of rows."""
         ...
 
     def copy_into(self, ref: TableRef, columns: Sequence[Column], chunks: Iterable[bytes]) -> int:

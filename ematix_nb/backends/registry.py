@@ -17,12 +17,17 @@ if TYPE_CHECKING:
 
 BUILT_IN = {
     "postgres": "postgres",
+    "mysql": "mysql",
     "duckdb": "duckdb",
     "sqlite": "sqlite",
     "object_store_local": "files",
     "object_store_s3": "files",
     "object_store_azure": "files",
     "object_store_gcs": "files",
+    "delta_local": "delta",
+    "delta_s3": "delta",
+    "delta_azure": "delta",
+    "delta_gcs": "delta",
 }
 """Connection kind -> folder of this package."""
 

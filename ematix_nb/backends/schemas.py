@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ematix_nb.declare.data_types import TEXT
-
 if TYPE_CHECKING:
     from ematix_nb.backends.base import SqlSession
 
@@ -18,6 +16,4 @@ def has_schema(session: SqlSession, schema: str | None) -> bool:
     dialect = session.dialect
     if not schema or not dialect.create_schema(schema):
         return True
-    name = dialect.literal(schema, TEXT)
-    query = "SELECT 1 FROM information_schema.schemata WHERE catalog_name = current_database() AND schema_name"
-    return bool(session.fetch(f"{query} = {name}"))
+    return bool(session.fetch(dialect.schema_exists(schema)))

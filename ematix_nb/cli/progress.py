@@ -6,7 +6,7 @@ import io
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ematix_nb.words import counted
+from ematix_nb.words import counted, pace
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -30,6 +30,7 @@ class Progress:
         self._last = 0.0
         self._live = not self._stream.closed and self._stream.isatty()
         self._line = ""
+        self._started = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -55,6 +56,7 @@ class Progress:
 
     def _on_RunStarted(self, event: Any) -> None:  # noqa: N802 - named after the event
         self._line = f"{event.pipeline} -> {event.target} ({event.mode})"
+        self._started = time.monotonic()
         self._say(f"{self._line}: started, run {event.run_id[:8]}", moving=self._line)
 
     def _on_PhaseStarted(self, event: Any) -> None:  # noqa: N802
@@ -64,8 +66,7 @@ class Progress:
         now = time.monotonic()
         if self._live and now - self._last >= _ROWS_STEP:
             self._last = now
-            size = f", {event.bytes / 1e6:,.1f} MB" if event.bytes else ""
-            self._move(f"{self._line}: {counted(event.rows, 'row')}{size}")
+            self._move(f"{self._line}: {pace(event.rows, event.bytes, now - self._started, event.expected)}")
 
     def _on_SchemaChanged(self, event: Any) -> None:  # noqa: N802
         self._say(f"{event.pipeline}: {event.change}")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from .base import Connection
 from .kinds import (
     KINDS,
+    DeltaAzureConnection,
+    DeltaGcsConnection,
     DeltaLocalConnection,
     DeltaS3Connection,
     DuckDBConnection,
@@ -52,6 +54,8 @@ __all__ = [
     "ConfigWarning",
     "Connection",
     "ConnectionInfo",
+    "DeltaAzureConnection",
+    "DeltaGcsConnection",
     "DeltaLocalConnection",
     "DeltaS3Connection",
     "DuckDBConnection",

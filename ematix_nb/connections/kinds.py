@@ -83,8 +83,11 @@ class MySQLConnection(_ServerConnection):
 
     kind: ClassVar[str] = "mysql"
     schemes: ClassVar[tuple[str, ...]] = MYSQL_SCHEMES
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"zero_dates": ("error", "null")}
 
     read_only: bool = False
+    zero_dates: str = ""
+    """What ``0000-00-00`` is when it is read: refused (empty, ``error``) or NULL (``null``)."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -168,6 +171,39 @@ class DeltaS3Connection(_S3Connection):
     """Delta tables in a bucket."""
 
     kind: ClassVar[str] = "delta_s3"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class DeltaAzureConnection(Connection):
+    """Delta tables in a container of Azure Blob Storage; without a key the machine's own login is used."""
+
+    kind: ClassVar[str] = "delta_azure"
+    required: ClassVar[tuple[str, ...]] = ("account", "container")
+
+    account: str = ""
+    container: str = ""
+    prefix: str = ""
+    endpoint: str = ""
+    account_key: str | None = None
+    sas_token: str | None = None
+
+    def _check(self) -> None:
+        if self.account_key is not None and self.sas_token is not None:
+            what = f"connection `{self.name}` ({self.kind}) has both `account_key` and `sas_token`"
+            raise DeclarationError(what, hint="give one of them")
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class DeltaGcsConnection(Connection):
+    """Delta tables in a bucket of Google Cloud Storage; without a service account the machine's own login is used."""
+
+    kind: ClassVar[str] = "delta_gcs"
+    required: ClassVar[tuple[str, ...]] = ("bucket",)
+
+    bucket: str = ""
+    prefix: str = ""
+    service_account: str = ""
+    """Path of the JSON key file of a service account."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -402,6 +438,8 @@ KINDS: dict[str, type[Connection]] = {
         DuckDBConnection,
         DeltaLocalConnection,
         DeltaS3Connection,
+        DeltaAzureConnection,
+        DeltaGcsConnection,
         ObjectStoreLocalConnection,
         ObjectStoreS3Connection,
         ObjectStoreAzureConnection,

@@ -26,6 +26,7 @@ FILE_SCHEMES = {
     "sqlite": "sqlite",
     "duckdb": "duckdb",
     "file": "object_store_local",
+    "delta": "delta_local",
     "s3": "object_store_s3",
     "az": "object_store_azure",
     "gs": "object_store_gcs",
@@ -40,7 +41,7 @@ def connection_from_url(name: str, url: str, *, literal: bool = False) -> Connec
     """Build the connection that a URL describes.
 
     ``postgres://``, ``mysql://``, ``amqp://`` lead to servers; ``sqlite:///relative.db``,
-    ``sqlite:////absolute.db``, ``duckdb://:memory:``, ``file:///folder?format=parquet`` and
+    ``sqlite:////absolute.db``, ``duckdb://:memory:``, ``file:///folder?format=parquet``, ``delta:///folder``,
     ``s3://bucket/prefix?format=csv&region=eu-west-1``, ``az://container/prefix?account=name&format=orc`` and
     ``gs://bucket/prefix?format=jsonl`` to files.
 
@@ -156,8 +157,10 @@ def _file_path(scheme: str, host: str, path: str, where: str) -> str:
         raise ConfigError(what, hint=f"write three slashes before the path: {scheme}:///{host}/{path}".rstrip("/"))
     if not path:
         what = f"{where} names no path"
-        raise ConfigError(what, hint=f"write {scheme}:///path" + (" or :memory:" if scheme != "file" else ""))
-    return f"/{path}" if scheme == "file" else path
+        raise ConfigError(
+            what, hint=f"write {scheme}:///path" + (" or :memory:" if scheme in ("sqlite", "duckdb") else "")
+        )
+    return f"/{path}" if scheme in ("file", "delta") else path
 
 
 def _escape(value: object) -> object:

@@ -72,6 +72,8 @@ OPTIONS: dict[str, Option] = {
     "--on-nul": Option("on_nul", "text", "error or strip"),
     "--empty-source": Option("empty_source", "text", "keep or apply"),
     "--allow-lossy": Option("allow_lossy", "names", "columns that may lose precision"),
+    "--partition-column": Option("partition_column", "text", "read in ranges of this column, several at once"),
+    "--partitions": Option("partitions", "number", "how many sessions; 4 by default"),
     "--post": Option("transforms_post", "several", "SQL to run in the target afterwards; may be repeated"),
     "--continue-on-failure-post": Option("continue_on_failure_post", "flag", "go on when a --post fails"),
 }

@@ -143,6 +143,7 @@ def _pipeline(spec: PipelineSpec) -> dict[str, Any]:
         "continue_on_failure_post": spec.continue_on_failure_post,
         "continue_on_target_failure": spec.continue_on_target_failure,
         "policies": _policies(spec.policies),
+        # how rows are read is no part of what is loaded, so `partition_column` and `partitions` stay out
     }
 
 

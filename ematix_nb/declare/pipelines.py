@@ -24,9 +24,12 @@ OPTIONS = (
     "target", "targets", "target_connection", "source_connection", "source_table", "name", "schedule", "timezone",
     "catch_up", *LOAD_OPTIONS, "ttl_seconds", "incremental", "watermark_column", "overlap", "transforms_pre",
     "transforms_post", "continue_on_failure_post", "continue_on_target_failure", *_POLICIES, "dedup_by", "allow_lossy",
+    "partition_column", "partitions",
     *_ALIASES,
 )  # fmt: skip
 """Every keyword of ``@ematix.pipeline``."""
+DEFAULT_PARTITIONS = 4
+MAX_PARTITIONS = 64
 _INNER = ("sql", "origin", "description")
 
 
@@ -104,6 +107,7 @@ def _build(function: Any, given: dict[str, Any]) -> PipelineSpec:
         description=description,
         **_watermark(given),
         **_schedule(given),
+        **_partitions(given),
         **_steps(given),
     )
     check_pipeline(spec)
@@ -238,6 +242,18 @@ def _schedule(given: Mapping[str, Any]) -> dict[str, Any]:
     if "catch_up" in given:
         found["catch_up"] = values.choice("catch_up", given["catch_up"])
     return found
+
+
+def _partitions(given: Mapping[str, Any]) -> dict[str, Any]:
+    if "partition_column" not in given:
+        if "partitions" in given:
+            raise DeclarationError("partitions needs partition_column", hint='partition_column="id"')
+        return {}
+    column = values.text("partition_column", given["partition_column"])
+    count = given.get("partitions", DEFAULT_PARTITIONS)
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_PARTITIONS:
+        raise DeclarationError(f"partitions is a whole number from 1 to {MAX_PARTITIONS}, got {count!r}")
+    return {"partition_column": column, "partitions": count}
 
 
 def _steps(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -178,6 +178,9 @@ class PipelineSpec:
     """SQL text, callables or references to named transforms."""
     continue_on_failure_post: bool = False
     continue_on_target_failure: bool = False
+    partition_column: str | None = None
+    """The source is read in ranges of this column, by ``partitions`` sessions at once."""
+    partitions: int = 1
     policies: Policies = field(default_factory=Policies)
     origin: str = ""
     """The file or notebook that declared it."""

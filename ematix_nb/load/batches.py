@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from ematix_nb.declare.arrow_values import constant, moment, text
 from ematix_nb.declare.data_types import TIMESTAMPTZ, UUID, Stored
 from ematix_nb.declare.spec import BATCH_ID, LOADED_AT
-from ematix_nb.events import BatchRead
+from ematix_nb.events import SILENT, BatchRead
 from ematix_nb.load import window as windows
 from ematix_nb.load.conversions import caster
 from ematix_nb.load.failpoints import failpoint
+from ematix_nb.load.partitions import read_in_partitions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,6 +56,7 @@ class SourceBatches:
         self._kinds = {column.name: column.type for column in plan.source_columns}
         self.rows = 0
         self.bytes = 0
+        self._expected: int | None = None
         self.stripped = 0
         """Texts that lost a NUL character."""
         self.watermark = ""
@@ -74,7 +76,8 @@ class SourceBatches:
 
         types = {column.name: column.type for column in self._plan.data}
         casts = [caster(name, self._kinds[name], types[name]) for name in names]
-        for batch in self._source.session.read(self._plan.source_sql, self._plan.source_columns):
+        self._expect(self._plan.source_sql)
+        for batch in self._read():
             self._context.token.check()
             failpoint("fetch")
             self._watch(batch)
@@ -85,6 +88,13 @@ class SourceBatches:
             self._count(batch.num_rows, batch.nbytes)
             everything = [*zip(names, arrays, strict=True), *extra]
             yield pa.RecordBatch.from_arrays([array for _, array in everything], names=[name for name, _ in everything])
+
+    def _read(self) -> Iterator[pa.RecordBatch]:
+        """The rows as the source gives them, by one session or several."""
+        session, plan = self._source.session, self._plan
+        if plan.partitions == 1:
+            return session.read(plan.source_sql, plan.source_columns)  # type: ignore[no-any-return]
+        return read_in_partitions(session, plan, self._context.token)
 
     def _without_nul(self, array: pa.Array) -> pa.Array:
         import pyarrow.compute as pc
@@ -97,10 +107,11 @@ class SourceBatches:
 
     def chunks(self, query: str) -> Iterator[bytes]:
         """The rows of a query in the system's own form (copy-through)."""
-        for chunk in self._source.session.copy_out(query):
+        self._expect(query)
+        for chunk, rows in self._source.session.copy_out(query):
             self._context.token.check()
             failpoint("fetch")
-            self._count(0, len(chunk))
+            self._count(rows, len(chunk))
             yield chunk
 
     def _meta(self, rows: int) -> list[tuple[str, pa.Array]]:
@@ -125,11 +136,23 @@ class SourceBatches:
             kind = self._kinds[window.column]
             self.watermark = windows.newer(self.watermark, windows.text(plain_value(top)), kind)
 
+    def _expect(self, query: str) -> None:
+        """Ask for the number of rows when somebody looks on and the source can tell it without reading them."""
+        estimate = getattr(self._source.session, "estimate", None)
+        if estimate is not None and self._context.listener is not SILENT:
+            self._expected = estimate(query)
+
     def _count(self, rows: int, size: int) -> None:
         self.rows += rows
         self.bytes += size
         self._context.listener.on_event(
-            BatchRead(run_id=self._context.run_id, pipeline=self._plan.pipeline, rows=self.rows, bytes=self.bytes)
+            BatchRead(
+                run_id=self._context.run_id,
+                pipeline=self._plan.pipeline,
+                rows=self.rows,
+                bytes=self.bytes,
+                expected=self._expected,
+            )
         )
 
 

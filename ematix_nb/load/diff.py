@@ -76,23 +76,24 @@ def _held(
     """The target's (current) rows with the sampled keys."""
     import pyarrow as pa
 
-    dialect = side.session.dialect
+    session, name = side.reader()
+    dialect = session.dialect
     wanted = {tuple(row[column.name] for column in keys) for row in rows}
     wanted = {key for key in wanted if all(part is not None for part in key)}
     if not wanted:
         return {}
-    info = side.session.table(plan.ref)
+    info = side.side().info
     have = {column.name: column for column in info.columns} if info else {}
     columns = [have[column.name] for column in plan.data if column.name in have]
     listed = "\nUNION ALL ".join(_literal_row(dialect, key, keys) for key in sorted(wanted, key=repr))
     match = " AND ".join(f"s.k{i} = t.{dialect.quote(column.name)}" for i, column in enumerate(keys))
     current = f" AND t.{dialect.quote(IS_CURRENT)} = {dialect.literal(True, BOOLEAN)}" if plan.mode == "scd2" else ""
     query = (
-        f"SELECT {dialect.columns([column.name for column in columns], 't')} FROM {dialect.table(plan.ref)} AS t"
+        f"SELECT {dialect.columns([column.name for column in columns], 't')} FROM {name} AS t"
         f" WHERE EXISTS (SELECT 1 FROM (\n{listed}\n) AS s WHERE {match}){current}"
     )
     schema = pa.schema([pa.field(column.name, to_arrow(column.type)) for column in columns])
-    found = pa.Table.from_batches(list(side.session.read(query, columns)), schema=schema).to_pylist()
+    found = pa.Table.from_batches(list(session.read(query, columns)), schema=schema).to_pylist()
     return {tuple(row[column.name] for column in keys): row for row in found}
 
 

@@ -101,6 +101,10 @@ class LoadPlan:
     """Of two rows with one key the larger one by this column wins; None: the later one."""
     hidden: frozenset[str] = frozenset()
     """Columns that are read and staged but that the target does not have."""
+    partition_column: str = ""
+    """The source is read in ranges of this column; empty when it is not."""
+    partitions: int = 1
+    """By how many sessions at once, in one snapshot."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON for ``--format json``."""
@@ -128,6 +132,8 @@ class LoadPlan:
             "update_columns": list(self.update_columns),
             "route": self.route,
             "route_reason": self.route_reason,
+            "partitions": self.partitions,
+            "partition_column": self.partition_column or None,
             "schema_changes": [change.text for change in self.schema_changes],
             "schema_sql": [change.sql for change in self.schema_changes if change.sql],
             "statements": list(self.statements),

@@ -14,6 +14,8 @@ from ematix_nb.declare.spec import BATCH_ID, META_COLUMNS, SCD2_COLUMNS, Column,
 from ematix_nb.errors import CancelledError, DataError, DeclarationError, FlowError, SqlError, did_you_mean
 from ematix_nb.load import window as windows
 from ematix_nb.load.conversions import Conversion, conversion
+from ematix_nb.load.delta_schema import plan_delta
+from ematix_nb.load.partitions import check_partition_column
 from ematix_nb.load.plan import ARROW, COPY_THROUGH, INSERT_SELECT, ColumnPlan, LoadPlan
 from ematix_nb.load.schema import SchemaPlan, plan_files, plan_schema
 from ematix_nb.load.targets import state_name
@@ -49,6 +51,8 @@ class TargetSide:
     backend: str
     place: str = ""
     """Equal to the source's when both may wait for each other's locks."""
+    target_word: str = "files"
+    """What a target without SQL is, for people."""
     schema_exists: bool = True
     """The schema that is to hold the table; True where there is none to make."""
 
@@ -100,7 +104,7 @@ def make_plan(
 def _plan(
     spec: PipelineSpec, target: TargetSpec, source: OpenSource, side: TargetSide, stored: Watermark | None
 ) -> LoadPlan:
-    _check_mode(target.mode, side)
+    _check_mode(target, side)
     reading = _reading(spec, target, source, stored if side.info is not None else None)
     if side.info is not None and stored is not None:
         _check_watermark(spec, target, reading, stored)
@@ -115,6 +119,9 @@ def _plan(
     columns = _column_plans(spec, reading, data, verdicts)
     update, compare = _value_columns(target, schema, keys, reading.event)
     route, reason, staged = _route(target, source, side, reading, columns)
+    partitions, words = _partitioned(spec, source, reading)
+    if partitions > 1 and route != INSERT_SELECT:
+        route, reason = ARROW, words
     # without the run's id in its rows, a target cannot tell how far this run alone has read
     staged = staged or (side.capabilities.has_sql and reading.window is not None and BATCH_ID not in schema.meta)
     warnings = (*schema.warnings, *_lossy_warnings(columns), *_window_warnings(target, side, reading, stored, schema))
@@ -147,7 +154,24 @@ def _plan(
         event_column=reading.event,
         order_column=reading.order,
         hidden=reading.hidden,
+        partition_column=(spec.partition_column or "") if partitions > 1 and route == ARROW else "",
+        partitions=partitions if route == ARROW else 1,
     )
+
+
+def _partitioned(spec: PipelineSpec, source: OpenSource, reading: _Reading) -> tuple[int, str]:
+    """How many sessions read the source, and words for the plan.
+
+    Raises:
+        DeclarationError: The source cannot share a snapshot, or the column cannot be cut into ranges.
+    """
+    if spec.partition_column is None or spec.partitions == 1:
+        return 1, ""
+    if not source.session.capabilities.shares_snapshots:
+        message = f"`{source.name}` cannot be read in partitions: its sessions do not share one snapshot"
+        raise DeclarationError(message, "take partition_column away")
+    check_partition_column(spec.partition_column, reading.columns)
+    return spec.partitions, f"{spec.partitions} sessions read ranges of {spec.partition_column} in one snapshot"
 
 
 def plan_reading(spec: PipelineSpec, target: TargetSpec, source: OpenSource) -> tuple[str, tuple[Column, ...]]:
@@ -160,10 +184,13 @@ def plan_reading(spec: PipelineSpec, target: TargetSpec, source: OpenSource) -> 
     return reading.sql, reading.columns
 
 
-def _check_mode(mode: str, side: TargetSide) -> None:
-    if mode not in side.capabilities.modes:
+def _check_mode(target: TargetSpec, side: TargetSide) -> None:
+    if target.event_timestamp_column and not side.capabilities.event_times:
+        message = f"`{side.connection}` cannot date versions by event_timestamp_column"
+        raise DeclarationError(message, "leave it out: versions begin with the run that brings them")
+    if target.mode not in side.capabilities.modes:
         can = ", ".join(sorted(side.capabilities.modes))
-        message = f"mode {mode} does not work on `{side.connection}`: this kind of target can {can}"
+        message = f"mode {target.mode} does not work on `{side.connection}`: this kind of target can {can}"
         raise DeclarationError(message, "choose another mode or another target")
 
 
@@ -229,7 +256,15 @@ def _reading(spec: PipelineSpec, target: TargetSpec, source: OpenSource, stored:
     event = renames.in_plan(target.event_timestamp_column)
     order = renames.in_plan(spec.policies.dedup_by)
     _check_event(event, columns)
-    return _Reading(wrapped, tuple(columns), declared, frozenset(helpers), window, kind, notes, event, order)
+    hidden = frozenset(helpers)
+    if not declared and (engine := [column.name for column in columns if column.name in META_COLUMNS]):
+        needed = {event, order, window.column if window else None}
+        hidden = frozenset(name for name in engine if name in needed)
+        columns = tuple(column for column in columns if column.name not in engine or column.name in hidden)
+        kept = source.dialect.columns([column.name for column in columns])
+        wrapped = f"SELECT {kept} FROM {source.dialect.wrap(wrapped, 'loaded')}"
+        notes = (*notes, f"{' and '.join(engine)} of the source are not loaded: the target has its own")
+    return _Reading(wrapped, tuple(columns), declared, hidden, window, kind, notes, event, order)
 
 
 @dataclass(frozen=True)
@@ -375,8 +410,10 @@ def _schema(
         if target.mode == "scd2" and column.name in SCD2_COLUMNS:
             message = f"column `{column.name}` is reserved in mode scd2"
             raise DeclarationError(message, "rename it with column_map")
-    if not side.capabilities.has_sql:
+    if side.capabilities.executor == "files":
         return plan_files(side.ref, wanted, side.info, on_drift=spec.policies.on_drift)
+    if side.capabilities.executor == "delta":
+        return plan_delta(side.dialect, side.ref, wanted, side.info, mode=target.mode, on_drift=spec.policies.on_drift)
     table = target.table
     return plan_schema(
         side.dialect,
@@ -459,10 +496,11 @@ def _route(
     staged = target.mode in KEYED or again or bool(reading.hidden)
     # the query may read the very table that is emptied before it is filled
     staged = staged or (target.mode == "truncate" and source.same_database)
-    # a direct load would hold its locks while the source's session waits for them
-    staged = staged or bool(side.place and side.place == source.place)
+    # a direct load would hold its locks while the source's session waits for them (one session reads and writes where
+    # both are one database under one login)
+    staged = staged or bool(side.place and side.place == source.place and not source.same_database)
     if not side.capabilities.has_sql:
-        return ARROW, "the target is files", False
+        return ARROW, f"the target is {side.target_word}", False
     if source.same_database:
         if all(_by_itself(column, side) for column in columns):
             return INSERT_SELECT, "source and target are one database", staged

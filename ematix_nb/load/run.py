@@ -20,6 +20,7 @@ from ematix_nb.declare.spec import MODES
 from ematix_nb.errors import CANCELLED, CancelledError, FlowError, LockedError
 from ematix_nb.events import RunFinished, RunStarted
 from ematix_nb.load import window as windows
+from ematix_nb.load.delta_load import DeltaLoad, delta_side
 from ematix_nb.load.failpoints import failpoint
 from ematix_nb.load.failure import recorded
 from ematix_nb.load.file_load import FileLoad, file_side
@@ -88,7 +89,9 @@ class OpenTarget:
     def side(self) -> TargetSide:
         """What the planner has to know."""
         if not self.is_sql:
-            return file_side(self.connection.name, self.ref, self.thing, self.session)
+            sides = {"files": file_side, "delta": delta_side}
+            make = sides[self.session.capabilities.executor]
+            return make(self.connection.name, self.ref, self.thing, self.session)
         info = self.session.table(self.ref)
         return TargetSide(
             self.connection.name,
@@ -137,7 +140,18 @@ class OpenTarget:
         """The executor for this kind of target."""
         if self.is_sql:
             return SqlLoad(plan, self.spec, self.target, source, self.session, context)
+        if self.session.capabilities.executor == "delta":
+            return DeltaLoad(plan, self.spec, self.target, source, self.session, self.thing, context)
         return FileLoad(plan, self.spec, self.target, source, self.session, self.thing, context)
+
+    def reader(self) -> tuple[Any, str]:
+        """A session that answers SELECT over the target, and the target's name in it."""
+        if self.is_sql:
+            return self.session, self.session.dialect.table(self.ref)
+        from ematix_nb.query import open_file_query
+
+        found = open_file_query(self.session)
+        return found, found.dialect.quote(self.thing)
 
     def close(self) -> None:
         """Close the session."""
@@ -152,7 +166,7 @@ def opened(
     hooks = []
     side = OpenTarget(spec, target, read_only=read_only, create=create)
     try:
-        hooks.append(side.session.interrupt if side.is_sql else (lambda: None))
+        hooks.append(getattr(side.session, "interrupt", lambda: None))
         context.token.on_cancel(hooks[-1])
         with contextlib.nullcontext() if read_only else recorded(side, context):
             source = open_source(spec, resolve(spec.source), side.connection, side.session)
@@ -215,7 +229,7 @@ def _work(side: OpenTarget, source: OpenSource, lease: Lease, record: RunRecord,
     beat = Heartbeat(lease, side.reopen_state) if side.session.capabilities.many_writers else contextlib.nullcontext()
     loader = side.loader(plan, source, context)
     context.token.check()
-    with beat:
+    with beat, _undone(side, loader):
         loader.prepare()
         _begin(side)
         failpoint("tx_begin")
@@ -229,6 +243,19 @@ def _work(side: OpenTarget, source: OpenSource, lease: Lease, record: RunRecord,
     failpoint("release")
     _finished(context, plan, done)
     return done
+
+
+@contextlib.contextmanager
+def _undone(side: OpenTarget, loader: Any) -> Iterator[None]:
+    """After a failure take back what no rollback does: a table that was made before the transaction."""
+    try:
+        yield
+    except BaseException:
+        if side.is_sql and not side.committed:
+            with contextlib.suppress(FlowError):  # the first error counts; an empty table is all that stays
+                side.session.rollback()
+                loader.undo()
+        raise
 
 
 def _begin(side: OpenTarget) -> None:

@@ -77,6 +77,8 @@ def plan_schema(  # noqa: PLR0913  each is one fact of the target or of the decl
     if found.kind not in ("table", "partitioned"):
         message = f"`{ref}` is a {found.kind}; only tables can be loaded"
         raise SchemaDriftError(message, "name a table as the target")
+    if found.unfit is not None:
+        raise SchemaDriftError(*found.unfit)
     return _existing(dialect, wanted, found, mode=mode, keys=keys, on_drift=on_drift)
 
 
@@ -126,8 +128,14 @@ def _new_table(
     if mode == "scd2":
         key = (*(keys or key), VALID_FROM)
     not_null = set(key)
+    sizes = {name: len(group) for group in (*unique, tuple(keys), key) for name in group}
     data = tuple(
-        dataclasses.replace(column, nullable=False) if column.name in not_null else column for column in wanted
+        dataclasses.replace(
+            column,
+            nullable=column.nullable and column.name not in not_null,
+            type=dialect.key_type(column.type, sizes[column.name]) if column.name in sizes else column.type,
+        )
+        for column in wanted
     )
     columns = (*data, *engine_columns(dialect, mode))
     changes.append(SchemaChange(f"create table {ref}", dialect.create_table(ref, columns, key)))
@@ -179,7 +187,7 @@ def _existing(
             continue
         existing = have.get(column.name)
         if existing is None:
-            _check_case(column.name, have)
+            check_case(column.name, have)
             drift.append(f"column `{column.name}` ({column.type}) is missing in the target")
             added = dataclasses.replace(column, nullable=True)
             text = f"add column {column.name} {column.type}"
@@ -206,7 +214,7 @@ def _existing(
     if mode == "merge" and keys and not _is_unique(keys, found):
         drift.append(f"there is no unique index on the keys ({', '.join(keys)})")
         changes.append(_unique(dialect, found.ref, keys))
-    _check_not_null(wanted, found, mode)
+    check_not_null(wanted, found, mode)
     meta_names = tuple(name for name in meta if name in (LOADED_AT, BATCH_ID))
     if on_drift == "error" and drift:
         message = f"the target `{found.ref}` does not fit: " + "; ".join(drift)
@@ -237,7 +245,8 @@ def _type_change(
     return existing, None
 
 
-def _check_case(name: str, have: Mapping[str, Column]) -> None:
+def check_case(name: str, have: Mapping[str, Column]) -> None:
+    """Refuse a new column whose name differs from an existing one only by case."""
     near = [other for other in have if other.casefold() == name.casefold()]
     if near:
         message = f"column `{name}` of the source is `{near[0]}` in the target"
@@ -249,7 +258,8 @@ def _is_unique(keys: Sequence[str], found: TableInfo) -> bool:
     return any(set(unique) == wanted for unique in (found.primary_key, *found.unique_keys) if unique)
 
 
-def _check_not_null(wanted: Sequence[Column], found: TableInfo, mode: str) -> None:
+def check_not_null(wanted: Sequence[Column], found: TableInfo, mode: str) -> None:
+    """Refuse a table with a column that has to be given and that the source does not give."""
     given = {column.name for column in wanted} | {LOADED_AT, BATCH_ID}
     if mode == "scd2":
         given |= {VALID_FROM, VALID_TO, IS_CURRENT, ROW_HASH}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from ematix_nb.load.failpoints import failpoint
 from ematix_nb.load.plan import COPY_THROUGH, INSERT_SELECT
 from ematix_nb.load.targets import own_names
 from ematix_nb.sql.statements import CHAIN, NEW_VERSIONS, LoadStatements
+from ematix_nb.words import counted
 
 if TYPE_CHECKING:
     from ematix_nb.declare.spec import PipelineSpec, TargetSpec
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from ematix_nb.state.model import Lease, RunRecord, Watermark
 
 STAGE = TableRef(None, "ematix_stage")
+STAND_IN = TableRef(None, "ematix_target")
+"""What a dry run changes in place of the target, where changes of the schema cannot be rolled back."""
 SAMPLE_KEYS = 3
 
 
@@ -55,6 +59,12 @@ class SqlLoad:
         session: Any,
         context: RunContext,
     ) -> None:
+        self._first = not session.capabilities.transactional_ddl
+        """Changes of the schema commit by themselves, so they come before the transaction."""
+        self._real = plan.ref
+        self._made = False
+        if self._first and context.dry and plan.schema_changes:
+            plan = dataclasses.replace(plan, ref=STAND_IN)
         self.plan = plan
         self.spec = spec
         self.target = target
@@ -72,14 +82,18 @@ class SqlLoad:
     # -- the steps --------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Fill the staging table, when the plan has one."""
-        if not self.plan.staged:
-            return
+        """Fill the staging table, when the plan has one; then change a schema that no transaction can change."""
+        if self.plan.staged:
+            self._stage()
+        if self._first:
+            self._change_schema()
+
+    def _stage(self) -> None:
         self._phase("read")
         dialect = self.session.dialect
         self._drop_stage()
         columns = [Column(column.name, column.type) for column in self.plan.data]
-        self.session.execute(dialect.create_table(STAGE, columns, temporary=True))
+        self.session.execute(dialect.create_table(STAGE, columns, temporary=True, index=self._joined_by()))
         failpoint("stage_create")
         rows = self._fill_stage(columns)
         failpoint("stage_write")
@@ -98,15 +112,44 @@ class SqlLoad:
     def apply(self) -> None:
         """Change the schema and the rows, inside the open transaction; fills the outcome."""
         self._phase("apply")
-        for change in self.plan.schema_changes:
-            self.session.execute(change.sql)
-            self._emit_change(change.text)
+        if not self._first:
+            self._change_schema()
         getattr(self, f"_{self.plan.mode}")()
         failpoint("apply")
         self._find_watermark()
         self.context.token.check()
         self._check_counts()
         failpoint("check_counts")
+
+    def _change_schema(self) -> None:
+        if self.plan.ref != self._real:
+            self._stand_in()
+            return
+        for change in self.plan.schema_changes:
+            self.session.execute(change.sql)
+            self._made = self._made or (self._first and not self.plan.target_exists)
+            self._emit_change(change.text)
+
+    def _stand_in(self) -> None:
+        """A temporary table that looks and is filled like the target, with the planned changes: nobody else sees it."""
+        dialect = self.session.dialect
+        self._drop(STAND_IN)
+        if self.plan.target_exists:
+            info = self.session.table(self._real)
+            names = [column.name for column in info.columns if column.name not in info.generated]
+            for statement in dialect.copy_table(self._real, STAND_IN, names):
+                self.session.execute(statement)
+        old, new = dialect.table(self._real), dialect.table(STAND_IN)
+        for change in self.plan.schema_changes:
+            if statement := dialect.temporary(change.sql):
+                self.session.execute(statement.replace(old, new, 1))
+            self._emit_change(change.text)
+
+    def undo(self) -> None:
+        """After a failure and its rollback: remove the table that this run made, unless somebody has filled it."""
+        if self._made:
+            self._made = False
+            self.session.drop_if_empty(self.plan.ref)
 
     def write_state(self, state: Any, lease: Lease, record: RunRecord, mark: Watermark | None) -> None:
         """Watermark, slot, history and the fence, in the open transaction."""
@@ -120,6 +163,8 @@ class SqlLoad:
     def close(self) -> None:
         """Drop the temporary tables."""
         self._drop_stage()
+        if self.plan.ref != self._real:
+            self._drop(STAND_IN)
 
     # -- staging and streaming --------------------------------------------------------------------------------
 
@@ -224,14 +269,14 @@ class SqlLoad:
     def _merge(self) -> None:
         self._check_keys(())
         self._deduplicate(self._order_column(), ())
-        inserted, updated, unchanged = self._upsert_in_one() if self._tells_inserted() else self._upsert_and_count()
+        inserted, updated, unchanged = self._upsert_in_one() if self._tells_touched() else self._upsert_and_count()
         self.outcome.add("rows_inserted", inserted)
         self.outcome.add("rows_updated", updated)
         self.outcome.add("rows_unchanged", unchanged)
         if self.target.handle_deletes == "hard" and self._deletes_allowed():
             self.outcome.add("rows_deleted", self.session.execute(self.statements.delete_missing()))
 
-    def _tells_inserted(self) -> bool:
+    def _tells_touched(self) -> bool:
         """Whether the upsert itself can count; a trigger could drop rows unseen, so then they are counted before."""
         if not self.session.dialect.tells_inserted:
             return False
@@ -240,19 +285,20 @@ class SqlLoad:
 
     def _upsert_in_one(self) -> tuple[int, int, int]:
         """Inserted, updated, unchanged: one pass over the target."""
-        staged = self.outcome.counts.get("rows_read", 0) - self.outcome.counts.get("rows_deduplicated", 0)
+        staged = self._staged_rows()
         inserted, touched = map(int, self.session.fetch(self.statements.counted_upsert())[0])
         return inserted, touched - inserted, staged - touched
 
     def _upsert_and_count(self) -> tuple[int, int, int]:
         """Inserted, updated, unchanged: counted by a join first, and compared with what the upsert touched."""
         inserted, updated, unchanged = map(int, self.session.fetch(self.statements.count_merge())[0])
-        self._compare_counts(inserted + updated, self.session.execute(self.statements.upsert()))
+        touched = [int(self.session.execute(statement)) for statement in self.statements.upserts()]
+        self._compare_counts(inserted + updated, -1 if min(touched) < 0 else sum(touched))
         return inserted, updated, unchanged
 
     def _compare_counts(self, expected: int, touched: int) -> None:
         if touched >= 0 and touched != expected:
-            message = f"the merge touched {touched} rows where {expected} were counted before it"
+            message = f"the merge touched {counted(touched, 'row')} where {expected} were counted before it"
             raise DataError(message, "another writer changed the target in between; run again")
 
     def _scd2(self) -> None:
@@ -269,13 +315,30 @@ class SqlLoad:
     def _scd2_snapshot(self) -> None:
         self._check_keys(())
         self._deduplicate(self._order_column(), ())
-        _, _, unchanged = self.session.fetch(self.statements.count_versions())[0]
-        if later := int(self.session.fetch(self.statements.count_later())[0][0]):
-            message = f"{later} current versions begin after this run, which would close them before they began"
-            raise DataError(message, "set the clocks of the machines that run this pipeline, or correct valid_from")
-        self.outcome.add("rows_closed", self.session.execute(self.statements.close_changed()))
-        self.outcome.add("rows_inserted", self.session.execute(self.statements.insert_versions()))
-        self.outcome.add("rows_unchanged", int(unchanged))
+        if self._tells_touched():
+            staged = self._staged_rows()
+            closed, later = map(int, self.session.fetch(self.statements.counted_close())[0])
+            self._check_clocks(later)
+            inserted = int(self.session.execute(self.statements.insert_versions()))
+            unchanged = staged - inserted
+        else:
+            unchanged = int(self.session.fetch(self.statements.count_versions())[0][2])
+            self._check_clocks(int(self.session.fetch(self.statements.count_later())[0][0]))
+            closed = int(self.session.execute(self.statements.close_changed()))
+            inserted = int(self.session.execute(self.statements.insert_versions()))
+        self.outcome.add("rows_closed", closed)
+        self.outcome.add("rows_inserted", inserted)
+        self.outcome.add("rows_unchanged", unchanged)
+
+    def _check_clocks(self, later: int) -> None:
+        """A version must not end before it began."""
+        if later:
+            message = f"{counted(later, 'current version begins', 'current versions begin')} after this run"
+            hint = "set the clocks of the machines that run this pipeline, or correct valid_from"
+            raise DataError(f"{message}, which would close what had not begun", hint)
+
+    def _staged_rows(self) -> int:
+        return self.outcome.counts.get("rows_read", 0) - self.outcome.counts.get("rows_deduplicated", 0)
 
     def _scd2_chain(self) -> None:
         event = self.plan.event_column or ""
@@ -284,7 +347,10 @@ class SqlLoad:
         dialect = self.session.dialect
         for ref in (CHAIN, NEW_VERSIONS):
             self._drop(ref)
-            self.session.execute(dialect.create_table(ref, self.statements.chain_columns(), temporary=True))
+            index = self.statements.chain_index()
+            self.session.execute(
+                dialect.create_table(ref, self.statements.chain_columns(), temporary=True, index=index)
+            )
         for statement in self.statements.fill_chain():
             self.session.execute(statement)
         self.session.execute(self.statements.resolve_chain())
@@ -311,7 +377,7 @@ class SqlLoad:
         builder = statements_for(self.plan, self.session.dialect, self.context, keys=names)
         missing = int(self.session.fetch(builder.null_keys())[0][0])
         if missing:
-            message = f"{missing} rows have no value in a key column ({', '.join(names)})"
+            message = f"{counted(missing, 'row has', 'rows have')} no value in a key column ({', '.join(names)})"
             raise DataError(message, "filter them in the SELECT, or choose other keys")
 
     def _deduplicate(self, order_by: str | None, extra: tuple[str, ...]) -> None:
@@ -322,7 +388,8 @@ class SqlLoad:
             shown = "; ".join(", ".join(str(value) for value in row[:-1]) + f" ({row[-1]} times)" for row in samples)
             message = f"the source has rows with the same key ({', '.join(self.plan.keys)}): {shown}"
             raise DataError(message, "make the keys unique in the SELECT, or use on_duplicate_key='last'")
-        self.outcome.add("rows_deduplicated", self.session.execute(self.statements.keep_last(order_by, extra)))
+        touched = [self.session.execute(statement) for statement in self.statements.keep_last(order_by, extra)]
+        self.outcome.add("rows_deduplicated", touched[-1])
 
     def _deletes_allowed(self) -> bool:
         if self.outcome.counts.get("rows_read") or self.spec.policies.empty_source == "apply":
@@ -336,7 +403,7 @@ class SqlLoad:
         window = self.plan.window
         self.outcome.watermark = self.batches.watermark
         if self.batches.stripped:
-            self._warn(f"{self.batches.stripped} texts lost their NUL characters (on_nul='strip')")
+            self._warn(f"{counted(self.batches.stripped, 'text', 'texts')} lost NUL characters (on_nul='strip')")
         if window is None or self.outcome.watermark or not self.outcome.counts.get("rows_read"):
             return
         kind = self._kinds[window.column]
@@ -369,7 +436,7 @@ class SqlLoad:
             self._drop(ref)
 
     def _drop(self, ref: TableRef) -> None:
-        self.session.execute(f"DROP TABLE IF EXISTS {self.session.dialect.table(ref)}")
+        self.session.execute(self.session.dialect.drop_temporary(ref))
 
     def _phase(self, phase: str) -> None:
         self.context.listener.on_event(
@@ -424,7 +491,7 @@ def shown_statements(plan: LoadPlan, target: TargetSpec, dialect: Any, context: 
         return (dialect.truncate(plan.ref), load)
     if plan.mode == "merge":
         deletes = (builder.delete_missing(),) if target.handle_deletes else ()
-        return (builder.upsert(), *deletes)
+        return (*builder.upserts(), *deletes)
     if plan.event_column:
         steps = (builder.resolve_chain(), builder.drop_replaced(), builder.move_ends(), builder.insert_chain())
         return (*builder.fill_chain(), *steps)

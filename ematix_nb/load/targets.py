@@ -58,9 +58,19 @@ def state_store(session: Any, target: TargetSpec) -> StateStore:
         from ematix_nb.state.sql_state import SqlState
 
         return SqlState(session)
+    state: StateStore = thing_state(session, file_thing(target))
+    return state
+
+
+def thing_state(session: Any, thing: str) -> Any:
+    """The state beside a target without SQL: of a folder of files, or of a Delta table."""
+    if session.capabilities.executor == "delta":
+        from ematix_nb.state.delta_state import DeltaState
+
+        return DeltaState(session, thing)
     from ematix_nb.state.file_state import FileState
 
-    return FileState(session, file_thing(target))
+    return FileState(session, thing)
 
 
 @contextlib.contextmanager

@@ -13,8 +13,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ematix_nb.backends.base import BATCH_ROWS, Capabilities
 from ematix_nb.declare.data_types import from_arrow, to_arrow
 from ematix_nb.declare.spec import Column
-from ematix_nb.errors import CancelledError, DataError, FlowError, RunError, SqlError, UnknownNameError, known_names
+from ematix_nb.errors import (
+    CANCELLED,
+    CancelledError,
+    DataError,
+    FlowError,
+    RunError,
+    SqlError,
+    UnknownNameError,
+    known_names,
+)
 from ematix_nb.sql.check import Checked, TableName, check_select
+from ematix_nb.words import counted
 
 from .dialect import DataFusionDialect
 from .errors import translated
@@ -54,7 +64,6 @@ SETTINGS = {
     "datafusion.execution.parquet.pushdown_filters": "false",
     "datafusion.execution.time_zone": "UTC",
 }
-STOPPED = "the query was stopped"
 MAX_PARTS = 2
 """Schema and name."""
 CAPABILITIES = Capabilities(modes=frozenset(), has_sql=True, has_schemas=False)
@@ -130,7 +139,7 @@ class FrameSession:
         frame: Any = None if plain else self._plan(checked)
         given = len(plain[1]) if plain else len(frame.schema())
         if given != len(columns):
-            message = f"the query gives {given} columns, {len(columns)} expected"
+            message = f"the query gives {counted(given, 'column')}, {len(columns)} expected"
             raise SqlError(message, "describe the query again")
         schema = pa.schema([(column.name, to_arrow(column.type)) for column in columns])
         self._interrupted = False
@@ -138,7 +147,7 @@ class FrameSession:
             for batch in _sized(_pick(*plain) if plain else self._run(frame), batch_rows):
                 yield fitted(batch, schema)
                 if self._interrupted:
-                    raise CancelledError(STOPPED)
+                    raise CancelledError(CANCELLED)
             self._check(False)
 
     def _run(self, frame: Any) -> Iterator[pa.RecordBatch]:
@@ -161,7 +170,7 @@ class FrameSession:
         except Exception as exc:
             # DataFusion raises the bare class for what goes wrong in a run
             if self._interrupted:
-                raise CancelledError(STOPPED) from exc
+                raise CancelledError(CANCELLED) from exc
             self._check("arquet" in str(exc))
             raise translated(exc, query) from exc
 

@@ -11,7 +11,7 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any
 
-from ematix_nb.errors import CancelledError
+from ematix_nb.errors import CANCELLED, CancelledError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,8 +50,7 @@ class Running:
             while True:
                 item = self._queue.get()
                 if self._stopped.is_set():
-                    message = "the query was stopped"
-                    raise CancelledError(message)
+                    raise CancelledError(CANCELLED)
                 if item is _END:
                     return
                 if isinstance(item, BaseException):

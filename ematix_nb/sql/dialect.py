@@ -14,7 +14,7 @@ import decimal
 import uuid
 from typing import TYPE_CHECKING, ClassVar
 
-from ematix_nb.declare.data_types import TIMESTAMPTZ
+from ematix_nb.declare.data_types import TEXT, TIMESTAMPTZ
 from ematix_nb.errors import DataError, DeclarationError
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class Dialect:
     has_except_all: ClassVar[bool] = True
     limit_keeps_order: ClassVar[bool] = True
     """Whether a query in brackets under a LIMIT gives its rows in its own order."""
+    upserts_on_conflict: ClassVar[bool] = True
+    """``INSERT ... ON CONFLICT (keys) DO UPDATE ... WHERE`` exists; without it a merge is an update, then an insert."""
     tells_inserted: ClassVar[str] = ""
     """A condition over a row that an upsert of a plain table ``t`` returns: it was inserted, not updated."""
     type_names: ClassVar[dict[str, str]] = {}
@@ -95,7 +97,11 @@ class Dialect:
         text = self._literal_text(value)
         if kind is None or value is None:
             return text
-        return f"CAST({text} AS {self.type_sql(self.store(kind).type)})"
+        return self.cast(text, self.store(kind).type)
+
+    def cast(self, expression: str, kind: DataType) -> str:
+        """An expression turned into a stored type."""
+        return f"CAST({expression} AS {self.type_sql(kind)})"
 
     def _literal_text(self, value: object) -> str:
         if value is None:
@@ -142,10 +148,28 @@ class Dialect:
         """Make a schema unless it exists."""
         return f"CREATE SCHEMA IF NOT EXISTS {self.quote(schema)}"
 
+    def schema_exists(self, schema: str) -> str:
+        """A query that gives a row when a schema is there."""
+        query = "SELECT 1 FROM information_schema.schemata WHERE catalog_name = current_database() AND schema_name"
+        return f"{query} = {self.literal(schema, TEXT)}"
+
+    def key_type(self, kind: DataType, count: int) -> DataType:
+        """The stored type of a column that is one of the ``count`` columns of a key or unique index."""
+        return kind
+
     def create_table(
-        self, ref: TableRef, columns: Sequence[Column], primary_key: Sequence[str] = (), *, temporary: bool = False
+        self,
+        ref: TableRef,
+        columns: Sequence[Column],
+        primary_key: Sequence[str] = (),
+        *,
+        temporary: bool = False,
+        index: Sequence[str] = (),
     ) -> str:
-        """Define a table; a temporary one lives in the session alone and vanishes with it."""
+        """Define a table; a temporary one lives in the session alone and vanishes with it.
+
+        ``index`` names columns that a temporary table is searched by, for systems that make no index by themselves.
+        """
         lines = [self.column_definition(column) for column in columns]
         if primary_key:
             lines.append(f"PRIMARY KEY ({self.columns(primary_key)})")
@@ -174,6 +198,43 @@ class Dialect:
         """Remove a table."""
         return f"DROP TABLE {self.table(ref)}"
 
+    def drop_temporary(self, ref: TableRef) -> str:
+        """Remove a temporary table, if it is there, inside the transaction."""
+        return f"DROP TABLE IF EXISTS {self.table(ref)}"
+
+    def temporary(self, definition: str) -> str:
+        """A change of a schema as one of a temporary table, empty when there is none; where DDL commits by itself."""
+        return definition
+
+    def copy_table(self, ref: TableRef, copy: TableRef, names: Sequence[str]) -> tuple[str, ...]:
+        """Make a temporary table like another one, with the values of some columns; where DDL commits by itself."""
+        raise NotImplementedError  # only systems without transactional DDL are asked
+
+    def delete_from(self, ref: TableRef, alias: str) -> str:
+        """The head of a DELETE whose table has an alias; a WHERE follows."""
+        return f"DELETE FROM {self.table(ref)} AS {alias}"
+
+    def delete_places(self, ref: TableRef, places: str) -> tuple[str, ...]:
+        """Delete the rows of a staging table whose place (`row_order`) a query gives; the last statement counts."""
+        return (f"DELETE FROM {self.table(ref)} WHERE {self.row_order} IN ({places})",)
+
+    def insert_missing(self, insert: str, keys: Sequence[str]) -> str:
+        """An INSERT that does nothing where the key is there already; it tells the rows that it inserted."""
+        return f"{insert} ON CONFLICT ({self.columns(keys)}) DO NOTHING"
+
+    def insert_or_update(self, insert: str, keys: Sequence[str], names: Sequence[str]) -> str:
+        """An INSERT that sets some columns to its own values where the key is there already."""
+        sets = ", ".join(f"{self.quote(name)} = excluded.{self.quote(name)}" for name in names)
+        return f"{insert} ON CONFLICT ({self.columns(keys)}) DO UPDATE SET {sets}"
+
+    def last_nulls(self, expression: str, direction: str) -> str:
+        """One item of an ORDER BY (``direction`` is ``ASC``, ``DESC`` or empty) with NULLs at the end."""
+        return f"{expression}{direction and ' '}{direction} NULLS LAST"
+
+    def equal(self, left: str, right: str, kind: DataType) -> str:
+        """True when two values of a key column are the same."""
+        return f"{left} = {right}"
+
     def distinct(self, left: str, right: str) -> str:
         """True when two expressions differ, NULL being equal to NULL."""
         return f"({left} IS DISTINCT FROM {right})"
@@ -185,7 +246,11 @@ class Dialect:
     def moment(self, expression: str, kind: DataType) -> str:
         """A date or time as the system stores a ``timestamptz``; without a zone it is UTC."""
         stored = self.store(TIMESTAMPTZ).type
-        return f"CAST({expression} AS {self.type_sql(stored)})"
+        return self.cast(expression, stored)
+
+    def moment_text(self, value: dt.datetime) -> str:
+        """A moment as a text that a parameter may bring for a ``timestamptz``."""
+        return value.astimezone(dt.UTC).isoformat(sep=" ", timespec="microseconds")
 
     def ordered(self, expression: str, kind: DataType) -> str:
         """An expression that sorts like the values (where times are text, texts of several forms may mean one time)."""
@@ -235,6 +300,14 @@ class Dialect:
 
     def setup_lock(self) -> str:
         """A statement that lets one session at a time create the state tables; empty when not needed."""
+        return ""
+
+    def setup_unlock(self) -> str:
+        """A query that gives the lock of `setup_lock` back; empty when the commit does that."""
+        return ""
+
+    def unfit_tables(self, refs: Sequence[TableRef]) -> str:
+        """A query for those of some tables that cannot be part of a transaction: name and why; empty: no such thing."""
         return ""
 
     def try_liveness_lock(self, key: int) -> str:

@@ -161,7 +161,8 @@ def _order(dialect: Dialect, order_by: str, names: Sequence[str]) -> str:
         match = _ORDER.fullmatch(item)
         expression, direction, nulls = match.groups(default="") if match else (item, "", "")
         name = _same_name(expression, names)
-        items.append(f"{dialect.quote(name) if name else expression}{direction}{nulls or ' NULLS LAST'}")
+        ordered = dialect.quote(name) if name else expression
+        items.append(f"{ordered}{direction}{nulls}" if nulls else dialect.last_nulls(ordered, direction.strip()))
     return ", ".join(items)
 
 
@@ -188,7 +189,7 @@ def _limit(_engine: str, dialect: Dialect, step: PreTransform, source: str, name
     return f"SELECT {dialect.columns(names)} FROM {source} LIMIT {step.arguments[0]}"
 
 
-_RANDOM = {"sqlite": "(random() / 18446744073709551616.0 + 0.5)"}
+_RANDOM = {"sqlite": "(random() / 18446744073709551616.0 + 0.5)", "mysql": "RAND()"}
 """A number from 0 to 1; SQLite's is a whole number of 64 bits."""
 
 

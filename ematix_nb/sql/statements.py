@@ -71,7 +71,13 @@ class LoadStatements:
 
     def _same_key(self, left: str, right: str) -> str:
         quote = self.dialect.quote
-        return " AND ".join(f"{left}.{quote(key)} = {right}.{quote(key)}" for key in self.keys)
+        return " AND ".join(
+            self.dialect.equal(f"{left}.{quote(key)}", f"{right}.{quote(key)}", self.column(key).type)
+            for key in self.keys
+        )
+
+    def _comparable(self, names: Sequence[str]) -> str:
+        return ", ".join(self.dialect.comparable(self.dialect.quote(name), self.column(name).type) for name in names)
 
     def _key_list(self, prefix: str = "") -> str:
         return self.dialect.columns(self.keys, prefix)
@@ -133,7 +139,7 @@ class LoadStatements:
             for quoted, name in zip(names, self.names, strict=True)
         ]
         restored = [
-            quoted if same == quoted else f"CAST({quoted} AS {self.dialect.type_sql(self.column(name).type)})"
+            quoted if same == quoted else self.dialect.cast(quoted, self.column(name).type)
             for quoted, name, same in zip(names, self.names, compared, strict=True)
         ]
         picked = ", ".join(f"{same} AS {quoted}" for same, quoted in zip(compared, names, strict=True))
@@ -170,18 +176,19 @@ class LoadStatements:
         quote = self.dialect.quote
         names = (*self.keys, *extra)
         texts = ", ".join(self.dialect.as_text(quote(name), self.column(name).type) for name in names)
-        listed = self.dialect.columns(names)
+        listed = self._comparable(names)
         return f"SELECT {texts}, count(*) FROM {self._stage} GROUP BY {listed} HAVING count(*) > 1 LIMIT {limit}"
 
-    def keep_last(self, order_by: str | None, extra: Sequence[str] = ()) -> str:
-        """Remove all but the last staged row of each key: by a column, then by arrival."""
-        order = f"{self.dialect.quote(order_by)} DESC NULLS LAST, " if order_by else ""
+    def keep_last(self, order_by: str | None, extra: Sequence[str] = ()) -> tuple[str, ...]:
+        """Remove all but the last staged row of each key: by a column, then by arrival; the last statement counts."""
+        order = f"{self.dialect.last_nulls(self.dialect.quote(order_by), 'DESC')}, " if order_by else ""
         place = self.dialect.row_order
-        return (
-            f"DELETE FROM {self._stage} WHERE {place} IN (SELECT ematix_place FROM (\n"
-            f"  SELECT {place} AS ematix_place, row_number() OVER (PARTITION BY {self.dialect.columns((*self.keys, *extra))}"
+        return self.dialect.delete_places(
+            self.stage,
+            f"SELECT ematix_place FROM (\n"
+            f"  SELECT {place} AS ematix_place, row_number() OVER (PARTITION BY {self._comparable((*self.keys, *extra))}"
             f" ORDER BY {order}{place} DESC) AS ematix_rank FROM {self._stage}\n"
-            f") AS ranked WHERE ematix_rank > 1)"
+            f") AS ranked WHERE ematix_rank > 1",
         )
 
     # -- merge ------------------------------------------------------------------------------------------------
@@ -201,6 +208,30 @@ class LoadStatements:
             f"FROM {self._stage} AS s LEFT JOIN {self._target} AS t ON {self._same_key('s', 't')}"
         )
 
+    def upserts(self) -> tuple[str, ...]:
+        """The statements that insert new keys and update changed ones; together they touch each such row once."""
+        if self.dialect.upserts_on_conflict:
+            return (self.upsert(),)
+        return (*((self.update_changed(),) if self.update_columns else ()), self.insert_new())
+
+    def update_changed(self) -> str:
+        """Update the target's rows that differ from the staged row with their key."""
+        quote = self.dialect.quote
+        sets = [f"t.{quote(name)} = s.{quote(name)}" for name in self.update_columns]
+        sets += [f"t.{quote(column.name)} = {value}" for column, value in self.meta]
+        return (
+            f"UPDATE {self._target} AS t JOIN {self._stage} AS s ON {self._same_key('s', 't')}\n"
+            f"SET {', '.join(sets)}\nWHERE {self._differs(self._decides, 't', 's')}"
+        )
+
+    def insert_new(self) -> str:
+        """Insert the staged rows whose key the target does not hold."""
+        return (
+            f"INSERT INTO {self._target} ({self._insert_columns()})\n"
+            f"SELECT {self.dialect.columns(self.names, 's')}{self._meta_values} FROM {self._stage} AS s\n"
+            f"WHERE NOT EXISTS (SELECT 1 FROM {self._target} AS t WHERE {self._same_key('s', 't')})"
+        )
+
     def upsert(self) -> str:
         """Insert new keys, update changed ones; unchanged rows are not touched at all."""
         quote = self.dialect.quote
@@ -216,6 +247,16 @@ class LoadStatements:
         )
         return insert + f"UPDATE SET {sets}\nWHERE {self._differs(self._decides, 't', 'excluded')}"
 
+    def update_from_stage(self) -> str:
+        """The updates of an upsert alone, by a join; for a table that nobody else writes and that needs no index."""
+        quote = self.dialect.quote
+        sets = [f"{quote(name)} = s.{quote(name)}" for name in self.update_columns]
+        sets += [f"{quote(column.name)} = {value}" for column, value in self.meta]
+        return (
+            f"UPDATE {self._target} AS t SET {', '.join(sets)}\nFROM {self._stage} AS s"
+            f" WHERE {self._same_key('s', 't')} AND {self._differs(self._decides, 't', 's')}"
+        )
+
     def counted_upsert(self) -> str:
         """The upsert of a plain table in a system that tells what became of each row: inserted, touched in all."""
         returning = f"{self.upsert()}\nRETURNING {self.dialect.tells_inserted} AS inserted"
@@ -227,7 +268,7 @@ class LoadStatements:
     def delete_missing(self) -> str:
         """Delete target rows whose key is not in the source."""
         return (
-            f"DELETE FROM {self._target} AS t WHERE NOT EXISTS"
+            f"{self.dialect.delete_from(self.target, 't')} WHERE NOT EXISTS"
             f" (SELECT 1 FROM {self._stage} AS s WHERE {self._same_key('s', 't')})"
         )
 
@@ -289,6 +330,14 @@ class LoadStatements:
             f" AND {self._differs(self.compare_columns, 't', 's')})"
         )
 
+    def counted_close(self) -> str:
+        """`close_changed` in a system that tells what became of each row: closed, and how many of those began later."""
+        began = f"{self.dialect.quote(VALID_FROM)} >= {self.moment}"
+        return (
+            f"WITH closed AS (\n{self.close_changed()}\nRETURNING t.{began} AS later\n)\n"
+            "SELECT count(*), COALESCE(sum(CASE WHEN later THEN 1 ELSE 0 END), 0) FROM closed"
+        )
+
     def insert_versions(self) -> str:
         """Open a version for each staged key that has no current one (after :meth:`close_changed`)."""
         extra = (VALID_FROM, VALID_TO, IS_CURRENT, ROW_HASH)
@@ -301,7 +350,7 @@ class LoadStatements:
 
     @property
     def _null_time(self) -> str:
-        return f"CAST(NULL AS {self.dialect.type_sql(self.dialect.store(TIMESTAMPTZ).type)})"
+        return self.dialect.cast("NULL", self.dialect.store(TIMESTAMPTZ).type)
 
     def close_missing(self) -> str:
         """Soft delete: close the current versions of keys that are not in the source."""
@@ -338,13 +387,20 @@ class LoadStatements:
             stored(Column("staged", BOOLEAN)),
         )
 
+    def chain_index(self) -> tuple[str, ...]:
+        """The columns that the working tables are searched by."""
+        return (*(f"k{index}" for index in range(len(self.keys))), "begins")
+
     def _chain_keys(self, prefix: str = "") -> str:
         head = f"{prefix}." if prefix else ""
         return ", ".join(f"{head}k{index}" for index in range(len(self.keys)))
 
     def _chain_match(self, chain: str, other: str) -> str:
-        quote = self.dialect.quote
-        return " AND ".join(f"{chain}.k{index} = {other}.{quote(key)}" for index, key in enumerate(self.keys))
+        quote, equal = self.dialect.quote, self.dialect.equal
+        return " AND ".join(
+            equal(f"{chain}.k{index}", f"{other}.{quote(key)}", self.column(key).type)
+            for index, key in enumerate(self.keys)
+        )
 
     @property
     def _event(self) -> str:
@@ -359,7 +415,7 @@ class LoadStatements:
         """
         quote, chain = self.dialect.quote, self.dialect.table(CHAIN)
         touched = f"EXISTS (SELECT 1 FROM {self._stage} AS s WHERE {self._same_key('s', 't')})"
-        key_match = " AND ".join(f"x.{quote(key)} = t.{quote(key)}" for key in self.keys)
+        key_match = self._same_key("x", "t")
         # an end at which the next version begins is no gap: it moves with the chain
         gap = (
             f"CASE WHEN EXISTS (SELECT 1 FROM {self._target} AS x WHERE {key_match}"
@@ -382,7 +438,10 @@ class LoadStatements:
         begins, or where it had ended already (a gap after a soft delete stays a gap).
         """
         keys, chain = self._chain_keys(), self.dialect.table(CHAIN)
-        match = " AND ".join(f"e.k{index} = w.k{index}" for index in range(len(self.keys)))
+        match = " AND ".join(
+            self.dialect.equal(f"e.k{index}", f"w.k{index}", self.column(key).type)
+            for index, key in enumerate(self.keys)
+        )
         order = f"PARTITION BY {keys} ORDER BY begins"
         known_end = (
             f"(SELECT e.ends FROM {chain} AS e WHERE {match} AND e.staged = {self._false} AND e.begins <= w.begins"
@@ -409,7 +468,7 @@ class LoadStatements:
         """Delete the old versions that the new chain does not hold, or holds with other content."""
         quote = self.dialect.quote
         return (
-            f"DELETE FROM {self._target} AS t WHERE EXISTS (SELECT 1 FROM {self._stage} AS s WHERE {self._same_key('s', 't')})"
+            f"{self.dialect.delete_from(self.target, 't')} WHERE EXISTS (SELECT 1 FROM {self._stage} AS s WHERE {self._same_key('s', 't')})"
             f" AND NOT EXISTS (SELECT 1 FROM {self.dialect.table(NEW_VERSIONS)} AS n WHERE {self._chain_match('n', 't')}"
             f" AND n.begins = t.{quote(VALID_FROM)} AND n.hash = {self._hash('t')})"
         )

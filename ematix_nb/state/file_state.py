@@ -13,7 +13,7 @@ from ematix_nb.state import liveness
 from ematix_nb.state.model import COUNT_NAMES, Claim, Lease, RunRecord, SlotState, Watermark
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ematix_nb.backends.base import FileSession, Manifest
 
@@ -50,7 +50,7 @@ class FileState:
                 and held["expires_at"] > time.time()
                 and not liveness.is_dead(held["host"], held["process"])
             ):
-                raise _locked(claim.pipeline, held)
+                raise locked(claim.pipeline, held)
             taken[:] = [Lease(claim, held["epoch"] + 1, held["run_id"])]
             entry["lease"] = {
                 "epoch": held["epoch"] + 1,
@@ -178,21 +178,12 @@ class FileState:
             for row in entry.get("runs", [])
         ]
         rows.sort(key=lambda row: row["started_at"] or "", reverse=True)
-        return [_record(row) for row in rows[:last]]
+        return [record_of(row) for row in rows[:last]]
 
     def slot(self, pipeline: str, slot: dt.datetime | None = None) -> SlotState:
         """What is known of scheduled slots."""
         entry = self._entry(pipeline)
-        slots = sorted(dt.datetime.fromisoformat(text) for text in entry.get("slots", []))
-        last = slots[-1] if slots else None
-        if slot is None:
-            return SlotState(last, 0, done=False)
-        failed = [
-            row
-            for row in entry.get("runs", [])
-            if row.get("slot") == slot.isoformat() and row["status"] in ("failed", "abandoned")
-        ]
-        return SlotState(last, len(failed), done=slot in slots)
+        return slot_of(entry.get("slots", []), entry.get("runs", []), slot)
 
     def _entry(self, pipeline: str) -> dict[str, Any]:
         manifest = self._session.manifest(self._thing)
@@ -241,7 +232,8 @@ def _close(entry: dict[str, Any], record: RunRecord) -> None:
     entry["runs"] = [*rows, record.as_dict()][-KEPT_RUNS:]
 
 
-def _record(row: dict[str, Any]) -> RunRecord:
+def record_of(row: dict[str, Any]) -> RunRecord:
+    """A history row from its JSON form."""
     values = dict(row)
     for name in ("started_at", "finished_at", "slot"):
         values[name] = dt.datetime.fromisoformat(values[name]) if values.get(name) else None
@@ -249,7 +241,19 @@ def _record(row: dict[str, Any]) -> RunRecord:
     return RunRecord(**values)
 
 
-def _locked(pipeline: str, held: dict[str, Any]) -> LockedError:
+def slot_of(texts: Sequence[str], rows: Sequence[dict[str, Any]], slot: dt.datetime | None) -> SlotState:
+    """What slots that were done and history rows in their JSON form say of a slot."""
+    slots = sorted(dt.datetime.fromisoformat(text) for text in texts)
+    last = slots[-1] if slots else None
+    if slot is None:
+        return SlotState(last, 0, done=False)
+    failed = [row for row in rows if row.get("slot") == slot.isoformat() and row["status"] in ("failed", "abandoned")]
+    began = [dt.datetime.fromisoformat(row["started_at"]) for row in failed if row.get("started_at")]
+    return SlotState(last, len(failed), done=slot in slots, last_attempt=max(began, default=None))
+
+
+def locked(pipeline: str, held: dict[str, Any]) -> LockedError:
+    """Who holds a lease, and what to do about it."""
     since = dt.datetime.fromtimestamp(held["acquired_at"], dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     pid = str(held["process"]).partition(":")[0]
     name = str(held["host"]).partition("[")[0]

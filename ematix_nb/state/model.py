@@ -107,6 +107,8 @@ class SlotState:
     """Runs of the slot that was asked for which failed or died."""
     done: bool
     """The slot that was asked for has committed, or was let go."""
+    last_attempt: dt.datetime | None = None
+    """When the newest of these runs began."""
 
 
 class StateStore(Protocol):

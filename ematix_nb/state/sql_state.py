@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import hashlib
@@ -10,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.schemas import has_schema
 from ematix_nb.declare.data_types import DataType
-from ematix_nb.errors import LockedError, RunError, TransientError
+from ematix_nb.errors import FlowError, LockedError, RunError, TransientError
 from ematix_nb.state import liveness, tables
 from ematix_nb.state.model import COUNT_NAMES, Claim, Lease, RunRecord, SlotState, Watermark
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ematix_nb.backends.base import SqlSession
     from ematix_nb.declare.spec import Column, TableRef
@@ -46,9 +47,13 @@ class SqlState:
 
     def ensure(self) -> None:
         """Create the tables, or add the columns that an older version or package did not have; commits by itself."""
+        if unfit := self._dialect.unfit_tables(list(self._refs.values())):
+            self._check_fit(self._session.fetch(unfit))
         if self._version() == tables.VERSION:
             return
-        self._session.begin()
+        atomic = self._session.capabilities.transactional_ddl
+        if atomic:
+            self._session.begin()
         try:
             if lock := self._dialect.setup_lock():
                 self._session.fetch(lock)
@@ -62,10 +67,21 @@ class SqlState:
             self._session.execute(
                 f"INSERT INTO {version} VALUES ({self._value(1, tables.STATE_VERSION[0])})", [tables.VERSION]
             )
-            self._session.commit()
+            if atomic:
+                self._session.commit()
         except BaseException:
             self._session.rollback()
             raise
+        finally:
+            if unlock := self._dialect.setup_unlock():
+                with contextlib.suppress(FlowError):  # a session that is gone has given it back
+                    self._session.fetch(unlock)
+
+    @staticmethod
+    def _check_fit(found: list[tuple[Any, ...]]) -> None:
+        for name, reason in found:
+            message = f"the state table `{name}` cannot be part of a transaction: {reason}"
+            raise RunError(message, "let it be made anew, or convert it: data and state have to commit together")
 
     def _version(self) -> int:
         if self._session.table(self._refs["state_version"]) is None:
@@ -127,10 +143,13 @@ class SqlState:
         rows = self._holder(claim.pipeline)
         expiry = f"{clock} + {self._value(5, _column('lease', 'expires_at'))}"
         if not rows:
-            touched = self._session.execute(
+            insert = (
                 f"INSERT INTO {self._name('lease')}"
                 " (pipeline_name, run_id, host, process, expires_at, acquired_at, epoch)"
-                f" VALUES ({self._params(1, 4)}, {expiry}, {clock}, 1) ON CONFLICT (pipeline_name) DO NOTHING",
+                f" VALUES ({self._params(1, 4)}, {expiry}, {clock}, 1)"
+            )
+            touched = self._session.execute(
+                self._dialect.insert_missing(insert, ["pipeline_name"]),
                 [claim.pipeline, claim.run_id, claim.host, claim.process, claim.seconds],
             )
             old_epoch, took_over = 0, ""
@@ -204,7 +223,7 @@ class SqlState:
             self._session.execute(
                 f"INSERT INTO {self._name('schedule_slots')} (pipeline_name, slot, run_id)"
                 f" VALUES ({self._param(1)}, {self._value(2, _column('schedule_slots', 'slot'))}, {self._param(3)})",
-                [record.pipeline, _moment(record.slot), record.run_id],
+                [record.pipeline, self._moment(record.slot), record.run_id],
             )
         self._update_history(record)
         if self._give_back(lease) != 1:
@@ -213,14 +232,14 @@ class SqlState:
 
     def _put_watermark(self, pipeline: str, mark: Watermark, run_id: str) -> None:
         names = "pipeline_name, column_name, last_value, value_type, run_id, updated_at"
-        updates = ", ".join(
-            f"{name} = excluded.{name}" for name in ("column_name", "last_value", "value_type", "run_id", "updated_at")
-        )
-        self._session.execute(
+        insert = (
             f"INSERT INTO {self._name('watermarks')} ({names}) VALUES ({self._params(1, 5)},"
             f" {self._value(6, _column('watermarks', 'updated_at'))})"
-            f" ON CONFLICT (pipeline_name) DO UPDATE SET {updates}",
-            [pipeline, mark.column, mark.value, mark.type, run_id, _moment(dt.datetime.now(dt.UTC))],
+        )
+        updates = ("column_name", "last_value", "value_type", "run_id", "updated_at")
+        self._session.execute(
+            self._dialect.insert_or_update(insert, ["pipeline_name"], updates),
+            [pipeline, mark.column, mark.value, mark.type, run_id, self._moment(dt.datetime.now(dt.UTC))],
         )
 
     def close_failed(self, lease: Lease, record: RunRecord) -> bool:
@@ -334,19 +353,21 @@ class SqlState:
         done = self._session.fetch(
             f"SELECT count(*) FROM {self._name('schedule_slots')} WHERE pipeline_name = {self._param(1)}"
             f" AND slot = {self._value(2, kind)}",
-            [pipeline, _moment(slot)],
+            [pipeline, self._moment(slot)],
         )
         failed = self._session.fetch(
-            f"SELECT count(*) FROM {self._name('run_history')} WHERE pipeline_name = {self._param(1)}"
-            f" AND slot = {self._value(2, kind)} AND status IN ('failed', 'abandoned')",
-            [pipeline, _moment(slot)],
+            f"SELECT {self._text('started_at')} FROM {self._name('run_history')}"
+            f" WHERE pipeline_name = {self._param(1)} AND slot = {self._value(2, kind)}"
+            " AND status IN ('failed', 'abandoned')",
+            [pipeline, self._moment(slot)],
         )
-        return SlotState(last_done, int(failed[0][0]), done=bool(done[0][0]))
+        began = [moment for (text,) in failed if (moment := _parse(text)) is not None]
+        return SlotState(last_done, len(failed), done=bool(done[0][0]), last_attempt=max(began, default=None))
 
     # -- statements -------------------------------------------------------------------------------------------
 
     def _insert_history(self, record: RunRecord) -> None:
-        values = _row(record)
+        values = _row(record, self._moment)
         names = list(values)
         places = [self._value(index + 1, _column("run_history", name)) for index, name in enumerate(names)]
         self._session.execute(
@@ -355,7 +376,7 @@ class SqlState:
         )
 
     def _update_history(self, record: RunRecord, condition: str = "") -> int:
-        values = _row(record)
+        values = _row(record, self._moment)
         run_id = values.pop("run_id")
         sets = [
             f"{self._dialect.quote(name)} = {self._value(index + 1, _column('run_history', name))}"
@@ -371,38 +392,34 @@ class SqlState:
         return self._dialect.table(self._refs[table])
 
     def _param(self, index: int) -> str:
-        return f"CAST({self._dialect.parameter(index)} AS {self._type(DataType('text'))})"
+        return self._dialect.cast(self._dialect.parameter(index), self._dialect.store(DataType("text")).type)
 
     def _params(self, first: int, last: int) -> str:
         return ", ".join(self._param(index) for index in range(first, last + 1))
 
     def _value(self, index: int, column: Column) -> str:
-        return f"CAST({self._dialect.parameter(index)} AS {self._type(column.type)})"
+        return self._dialect.cast(self._dialect.parameter(index), self._dialect.store(column.type).type)
 
-    def _type(self, kind: DataType) -> str:
-        return self._dialect.type_sql(self._dialect.store(kind).type)
+    def _moment(self, value: dt.datetime | None) -> str | None:
+        return None if value is None else self._dialect.moment_text(value)
 
     def _text(self, name: str) -> str:
         kind = _column("run_history", name).type
         quoted = self._dialect.quote(name)
-        return quoted if kind.kind in ("bigint", "text") else f"CAST({quoted} AS {self._type(DataType('text'))})"
+        return (
+            quoted if kind.kind in ("bigint", "text") else self._dialect.as_text(quoted, self._dialect.store(kind).type)
+        )
 
 
 def _column(table: str, name: str) -> Column:
     return next(column for column in tables.TABLES[table] if column.name == name)
 
 
-def _moment(value: dt.datetime | None) -> str | None:
-    if value is None:
-        return None
-    return value.astimezone(dt.UTC).isoformat(sep=" ", timespec="microseconds")
-
-
 def _parse(text: str | None) -> dt.datetime | None:
     return dt.datetime.fromisoformat(text).astimezone(dt.UTC) if text else None
 
 
-def _row(record: RunRecord) -> dict[str, Any]:
+def _row(record: RunRecord, moment: Callable[[dt.datetime], str | None]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for field in dataclasses.fields(RunRecord):
         if field.name == "counts":
@@ -410,7 +427,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
             continue
         value = getattr(record, field.name)
         if isinstance(value, dt.datetime):
-            value = _moment(value)
+            value = moment(value)
         elif field.name == "metrics":
             value = json.dumps(value, sort_keys=True) if value else None
         values[RECORD_COLUMNS.get(field.name, field.name)] = (

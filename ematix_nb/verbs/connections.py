@@ -13,7 +13,12 @@ from ematix_nb.words import counted
 if TYPE_CHECKING:
     from ematix_nb.verbs.dispatch import Call
 
-SERVER_QUERIES = {"postgres": "SHOW server_version", "duckdb": "SELECT version()", "sqlite": "SELECT sqlite_version()"}
+SERVER_QUERIES = {
+    "postgres": "SHOW server_version",
+    "mysql": "SELECT version()",
+    "duckdb": "SELECT version()",
+    "sqlite": "SELECT sqlite_version()",
+}
 """What to ask a system for its version, by dialect."""
 
 

@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     from ematix_nb.events import Listener
     from ematix_nb.load.cancel import CancelToken
     from ematix_nb.schedule import Due
+    from ematix_nb.state.model import SlotState
 
-MAX_ATTEMPTS = 3
-"""Runs of one slot that failed or died before it is left alone; with the policy ``all`` later slots wait for it."""
+RETRY_AFTER = tuple(dt.timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 180))
+"""How long a slot waits after its first failed run, its second, ...; one more failure, and it is left alone.
+
+An outage of an hour in the night costs no slot, and a pipeline that is broken for good does not fill the history.
+"""
 
 SEARCHED_RUNS = 1000
 """Runs that are searched for the first slot of a pipeline of which none was ever done."""
@@ -129,9 +133,14 @@ def _fire(spec: PipelineSpec, call: _Call, cache: SlotCache, ran: list[RunResult
         missed = counted(due.skipped, "missed slot")
         skipped.append(f"{spec.name}: {missed} before the newest one (catch_up={call.policy(spec)})")
     for index, slot in enumerate(due.slots):
-        if call.given_up != "retry" and _attempts(spec, slot) >= MAX_ATTEMPTS:
+        tried = _tried(spec, slot)
+        if call.given_up != "retry" and tried.attempts > len(RETRY_AFTER):
             skipped.append(f"{spec.name}: {_give_up(spec, call, cache, due.slots[index:])}")
             continue
+        if call.given_up is None and (until := _waits_until(tried)) is not None:
+            what = f"the slot {slot:%Y-%m-%d %H:%M} UTC failed {counted(tried.attempts, 'time')}"
+            skipped.append(f"{spec.name}: {what} and is tried again from {until:%Y-%m-%d %H:%M:%S} UTC on")
+            break
         from ematix_nb.verbs.run import run
 
         result = run(spec, trigger="schedule", slot=slot, listener=call.listener, token=call.token)
@@ -150,7 +159,7 @@ def _give_up(spec: PipelineSpec, call: _Call, cache: SlotCache, slots: tuple[dt.
     Raises:
         RunError: With the policy ``all`` no slot is passed over silently, so later ones wait for it.
     """
-    what = f"the slot {slots[0]:%Y-%m-%d %H:%M} UTC failed {MAX_ATTEMPTS} times"
+    what = f"the slot {slots[0]:%Y-%m-%d %H:%M} UTC failed {counted(len(RETRY_AFTER) + 1, 'time')}"
     if call.given_up == "skip":
         from ematix_nb.load.skip import skip_slot
 
@@ -184,14 +193,23 @@ def _due(spec: PipelineSpec, call: _Call, cache: SlotCache) -> Due:
     return call.due(spec, behind, min(tried) - BEFORE if tried else None)
 
 
-def _attempts(spec: PipelineSpec, slot: dt.datetime) -> int:
+def _tried(spec: PipelineSpec, slot: dt.datetime) -> SlotState:
+    """What became of a slot at the target where it failed most often."""
     from ematix_nb.load.targets import open_state
 
     tried = []
     for target in spec.targets:
         with open_state(spec, target) as (state, name):
-            tried.append(state.slot(name, slot).attempts)
-    return max(tried)
+            tried.append(state.slot(name, slot))
+    return max(tried, key=lambda found: found.attempts)
+
+
+def _waits_until(tried: SlotState) -> dt.datetime | None:
+    """When a slot that failed is tried again; None when it may be tried now (also after a clock that was set back)."""
+    if not tried.attempts or tried.last_attempt is None:
+        return None
+    wait, now = RETRY_AFTER[tried.attempts - 1], SYSTEM_CLOCK.now()
+    return tried.last_attempt + wait if dt.timedelta() <= now - tried.last_attempt < wait else None
 
 
 def _fire_transform(transform: Transform, call: _Call, ran: list[RunResult], skipped: list[str]) -> None:

@@ -80,7 +80,7 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
                 "--failed ACTION",
                 "choice:retry|skip",
                 None,
-                "slots that failed three times: try them once more, or let them go",
+                "slots that keep failing: try them now, or let those go that failed six times",
             ),
             _STRICT,
         ),
@@ -108,6 +108,29 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
         (
             ("NAME", "pipeline", None, "a pipeline"),
             ("--full-refresh", "flag", False, "plan for reading everything"),
+        ),
+    ),
+    "replicate": (
+        "copy many tables at once; keys and watermarks come from the catalogue",
+        "replicate:command",
+        (
+            ("SOURCE", "text", None, "connection:pattern, for example src:raw.*"),
+            ("--to TEMPLATE", "text", None, "connection:thing with {schema} and {table}, for example lake:raw/{table}"),
+            ("--preview", "flag", False, "show what would be done to each table; writes nothing"),
+            ("--include PATTERN", "many", (), "only tables that fit one of these; may be repeated"),
+            ("--exclude PATTERN", "many", (), "not these; may be repeated"),
+            (
+                "--mode MODE",
+                "choice:auto|append|truncate|merge|scd2",
+                "auto",
+                "auto: merge where the table has a key and the target can, else truncate",
+            ),
+            ("--parallel N", "count:1:32", 2, "tables at a time"),
+            ("--views", "flag", False, "copy views too, as tables of their rows"),
+            ("--schema-only", "flag", False, "make the tables, copy no rows"),
+            ("--on-drift POLICY", "choice:evolve|error|warn", "evolve", "what a changed schema of the source means"),
+            _YES,
+            _STRICT,
         ),
     ),
     "validate": (

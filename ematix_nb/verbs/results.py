@@ -33,11 +33,11 @@ def _moment(text: str) -> str:
     return text.replace(".000000", "")
 
 
-def _count_words(counts: Mapping[str, int]) -> str:
+def count_words(counts: Mapping[str, int]) -> str:
     """Row counts in one order, whatever the load counted first.
 
     Example:
-        >>> _count_words({"rows_read": 1200, "rows_closed": 2, "rows_inserted": 3, "rows_updated": 0})
+        >>> count_words({"rows_read": 1200, "rows_closed": 2, "rows_inserted": 3, "rows_updated": 0})
         '1,200 read, 3 inserted, 2 closed'
     """
     from ematix_nb.state.model import COUNT_NAMES
@@ -183,7 +183,7 @@ class RunResult(Result, Frames):
     def _lines(self) -> list[str]:
         lines = []
         for outcome in self.targets:
-            what = _count_words(outcome.counts)
+            what = count_words(outcome.counts)
             lines.append(f"{self.pipeline} -> {outcome.target}: {outcome.status} ({what}) in {outcome.seconds:.1f} s")
             if outcome.watermark_after and not self.dry:
                 before, after = _moment(outcome.watermark_before), _moment(outcome.watermark_after)
@@ -275,10 +275,6 @@ class PreviewResult(Result, Frames):
         from ematix_nb.verbs.preview_html import preview_html
 
         return preview_html(self)
-
-    def arrow(self) -> pa.Table:
-        """The sampled rows."""
-        return self.sample
 
 
 def _json_change(change: dict[str, Any]) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 from ematix_nb.cli.progress import Progress
 from ematix_nb.events import BatchRead, PhaseStarted, RunFinished, RunStarted, SchemaChanged, Warned
 
-FACTS = {"run_id": "0123456789ab", "pipeline": "orders"}
+FACTS: dict[str, Any] = {"run_id": "0123456789ab", "pipeline": "orders"}
 EVENTS = [
     RunStarted(**FACTS, target="wh:a.b", mode="merge"),
     PhaseStarted(**FACTS, phase="read"),

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.crash.conftest import _pg_shared, _sources, make_world
+from tests.crash.conftest import _mysql_shared, _pg_shared, _sources, make_world
 
-__all__ = ["_pg_shared", "_sources", "make_world"]
+__all__ = ["_mysql_shared", "_pg_shared", "_sources", "make_world"]

@@ -34,7 +34,7 @@ def call(world: World, *steps: Step, cache: str = "cache") -> list[dict[str, Any
     return found
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres", "files"])
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "mysql", "files", "delta"])
 def test_two_schedulers_at_once(kind: str, make_world: Callable[..., World], tmp_path: Path) -> None:
     """Each with a cache of its own, as two machines have."""
     world = make_world(kind, "truncate", changes=SCHEDULE)
@@ -57,7 +57,7 @@ def test_two_schedulers_at_once(kind: str, make_world: Callable[..., World], tmp
     assert world.statuses() == ["success"]
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "mysql"])
 @pytest.mark.parametrize(
     ("step", "ran"), [("read_state", ["success"]), ("before_commit", ["success"]), ("commit", []), ("release", [])]
 )
@@ -116,7 +116,7 @@ def test_a_source_that_is_not_there_leaves_a_trace_and_keeps_the_slot_open(
     assert world.lease() == ""
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "files"])
+@pytest.mark.parametrize("kind", ["sqlite", "files", "delta"])
 def test_a_plan_that_is_refused_is_tried_three_times_a_slot(kind: str, make_world: Callable[..., World]) -> None:
     world = make_world(kind, "truncate", changes={**SCHEDULE, "transforms_post": [], "sql": "SELECT nome FROM events"})
     found = call(world, *[due(world)] * 4)
@@ -126,6 +126,23 @@ def test_a_plan_that_is_refused_is_tried_three_times_a_slot(kind: str, make_worl
     assert all("nome" in text for text in world.errors())
     (later,) = call(world, due(world, "2026-03-02T12:01:05+00:00"))
     assert len(later["failed"]) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tries_are_spaced_so_that_an_outage_costs_no_slot(kind: str, make_world: Callable[..., World]) -> None:
+    world = make_world(kind, "truncate", changes={**SCHEDULE, "transforms_post": []})
+    gone = "sqlite:////nowhere/at/all.sqlite"
+
+    def later(seconds: float, source: str = gone) -> Step:
+        return Step(source, due=(NOON, "latest"), options={"spaced": True, "ahead": seconds})
+
+    found = call(world, *[later(seconds) for seconds in (0, 1, 30, 62, 120, 400, 1300, 1400)])
+    assert [len(report["failed"]) for report in found] == [1, 0, 0, 1, 0, 1, 1, 0]
+    assert "the slot 2026-03-02 12:00 UTC failed 1 time and is tried again from " in found[1]["skipped"][0]
+    assert "failed 4 times and is tried again from " in found[-1]["skipped"][0]
+    (back,) = call(world, later(5000, due(world).source))
+    assert (back["ran"], back["failed"]) == (["success"], [])
+    assert world.statuses() == ["failed"] * 4 + ["success"]
 
 
 def test_a_run_by_hand_leaves_a_trace_too(make_world: Callable[..., World]) -> None:

@@ -39,7 +39,8 @@ def both(world: World, one: Job, other: Job) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("kind", "mode"), [("sqlite", "append"), ("postgres", "append"), ("postgres", "merge"),
-                                            ("files", "append")])  # fmt: skip
+                                            ("mysql", "append"), ("mysql", "merge"), ("files", "append"),
+                                            ("delta", "append"), ("delta", "merge")])  # fmt: skip
 def test_started_together(kind: str, mode: str, make_world: Callable[..., World], tmp_path: Path) -> None:
     """The winner waits past `read_state` until the loser has come to its end."""
     world = make_world(kind, mode)
@@ -57,7 +58,7 @@ def test_started_together(kind: str, mode: str, make_world: Callable[..., World]
     assert (world.lease(), world.leftovers()) == ("", [])
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres", "files", "duckdb"])
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "mysql", "files", "duckdb", "delta"])
 def test_loser_that_waits_runs_after(kind: str, make_world: Callable[..., World], tmp_path: Path) -> None:
     world = make_world(kind, "append")
     assert run_child(world.job(world.step(1)))[0] == 0
@@ -92,7 +93,7 @@ def test_duckdb_says_which_process_holds_the_file(make_world: Callable[..., Worl
     assert world.rows() == sorted(rows_after("append", 1), key=repr)
 
 
-@pytest.mark.parametrize("kind", ["postgres", "files"])
+@pytest.mark.parametrize("kind", ["postgres", "mysql", "files", "delta"])
 def test_hung_run_cannot_commit(kind: str, make_world: Callable[..., World], tmp_path: Path) -> None:
     """SIGSTOP after staging, a second run after the lease ran out, SIGCONT."""
     world = make_world(kind, "append")
@@ -114,9 +115,10 @@ def test_hung_run_cannot_commit(kind: str, make_world: Callable[..., World], tmp
     assert (world.lease(), world.leftovers()) == ("", [])
 
 
-def test_end_of_a_hung_run_frees_no_living_one(make_world: Callable[..., World], tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["postgres", "mysql"])
+def test_end_of_a_hung_run_frees_no_living_one(kind: str, make_world: Callable[..., World], tmp_path: Path) -> None:
     """A hangs, B takes over, A ends: C must still see that B lives."""
-    world = make_world("postgres", "append")
+    world = make_world(kind, "append")
     assert run_child(world.job(world.step(1)))[0] == 0
     note, hold = tmp_path / "staged", tmp_path / "hold"
     first = world.job(world.step(2, f"stage_write=note:{note};stage_done=stop"), lease_seconds=0.2)
@@ -137,7 +139,7 @@ def test_end_of_a_hung_run_frees_no_living_one(make_world: Callable[..., World],
     assert world.rows() == sorted(rows_after("append", 2), key=repr)
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres", "files"])
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "mysql", "files", "delta"])
 def test_heartbeat_keeps_a_long_run(kind: str, make_world: Callable[..., World], tmp_path: Path) -> None:
     """The lease lasts 0.6 s, the run much longer."""
     world = make_world(kind, "merge" if kind != "files" else "append")

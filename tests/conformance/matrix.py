@@ -6,13 +6,16 @@ A new backend joins the suite with one class and one line in `SYSTEMS`.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import hashlib
 import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ematix_nb.backends.files import BACKEND as FILES
 from ematix_nb.connections.kinds import (
+    DeltaLocalConnection,
     DuckDBConnection,
+    MySQLConnection,
     ObjectStoreLocalConnection,
     PostgresConnection,
     SQLiteConnection,
@@ -20,10 +23,13 @@ from ematix_nb.connections.kinds import (
 from ematix_nb.declare.data_types import DataType
 from ematix_nb.declare.spec import Column, TableRef
 from tests.conformance.values import native_parameter, to_arrow_table
+from tests.support.mariadb import arguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    import pytest
 
     from ematix_nb.backends.base import TableInfo
     from ematix_nb.connections.base import Connection
@@ -55,11 +61,19 @@ class System:
 
     def source(self, table: str) -> str:
         """The table as it stands behind FROM."""
-        return '"' + table.replace('"', '""') + '"'
+        return self.quote(table)
 
     def target(self, table: str) -> str:
         """The table as it stands in ``target=``."""
         return '"' + table.replace('"', '""') + '"'
+
+    def quote(self, name: str) -> str:
+        """A name as the system's SQL quotes it."""
+        return '"' + name.replace('"', '""') + '"'
+
+    def can_name(self, name: str) -> bool:
+        """Whether a table or column can have this name there."""
+        return bool(name)
 
     def has(self, table: str) -> bool:
         """Whether the table is there."""
@@ -206,6 +220,84 @@ class Postgres(SqlSystem):
             for schema, table in {(row[0], row[1]) for row in columns}
         }
         return columns, indexes, schemas, rows
+
+
+class MySQL(SqlSystem):
+    """A database of the test's own."""
+
+    name = "mysql"
+    marker = "%s"
+
+    def __init__(self, url: str, name: str = "my") -> None:
+        from ematix_nb.backends.mysql.dialect import DIALECT
+
+        self.url = url
+        self.connection = MySQLConnection(name=name, url=url)
+        self.dialect = DIALECT
+
+    @contextlib.contextmanager
+    def driver(self) -> Iterator[Any]:
+        """A PyMySQL cursor."""
+        import pymysql
+
+        with pymysql.connect(**arguments(self.url)) as connection, connection.cursor() as cursor:
+            cursor.execute("SET time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES'")
+            yield cursor
+            connection.commit()
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement."""
+        return super().execute(sql if not parameters else sql.replace("?", "%s"), parameters)
+
+    def quote(self, name: str) -> str:
+        """Backticks."""
+        return str(self.dialect.quote(name))
+
+    def can_name(self, name: str) -> bool:
+        """Names hold no character beyond the first 65,536 of Unicode."""
+        return all(ord(character) < 2**16 for character in name)
+
+    def _place(self, kind: DataType) -> str:  # noqa: ARG002  the column says what a value becomes
+        return "%s"
+
+    def rows(self, table: str, names: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Some columns of all rows; times of day are no durations."""
+        return sorted((tuple(_time_of_day(value) for value in row) for row in super().rows(table, names)), key=repr)
+
+    def leftovers(self) -> list[str]:
+        """Staging tables, and transactions that are open."""
+        tables = self.execute(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()"
+            " AND table_name LIKE 'ematix%' AND table_name NOT LIKE 'ematix_flow_%'"
+        )
+        open_ones = self.execute(
+            "SELECT p.id FROM information_schema.innodb_trx AS t JOIN information_schema.processlist AS p"
+            " ON p.id = t.trx_mysql_thread_id WHERE p.db = DATABASE() AND p.id <> CONNECTION_ID()"
+        )
+        return [str(row[0]) for row in (*tables, *open_ones)]
+
+    def everything(self) -> object:
+        """Columns, indexes and rows of the whole database."""
+        columns = self.execute(
+            "SELECT table_name, column_name, column_type, is_nullable, column_comment FROM information_schema.columns"
+            " WHERE table_schema = DATABASE() ORDER BY table_name, ordinal_position"
+        )
+        indexes = self.execute(
+            "SELECT table_name, index_name, column_name FROM information_schema.statistics"
+            " WHERE table_schema = DATABASE() ORDER BY table_name, index_name, seq_in_index"
+        )
+        schemas = self.execute(
+            "SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE 'new_place%'"
+        )
+        rows = {
+            table: sorted(map(repr, self.execute(f"SELECT * FROM {self.quote(table)}")))
+            for table in {row[0] for row in columns}
+        }
+        return columns, indexes, schemas, rows
+
+
+def _time_of_day(value: Any) -> Any:
+    return (dt.datetime(1, 1, 1, tzinfo=dt.UTC) + value).time() if isinstance(value, dt.timedelta) else value
 
 
 class DuckDB(SqlSystem):
@@ -451,6 +543,82 @@ class Orc(Files):
         return po.ORCFile(str(path)).read()
 
 
+class Delta(System):
+    """Delta tables below a folder."""
+
+    name = "delta"
+    is_sql = False
+
+    def __init__(self, folder: Path, name: str = "delta") -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.connection: Connection = DeltaLocalConnection(name=name, path=str(folder))
+
+    def uri(self, table: str) -> str:
+        """Where a table lies."""
+        return str(self.folder / table)
+
+    def storage(self) -> dict[str, str] | None:
+        """Options of the library for the place."""
+        return None
+
+    def make(self, table: str, columns: Columns, rows: Sequence[Sequence[Any]]) -> None:
+        """Make a table anew, as a foreign program would."""
+        self._write(table, columns, rows, mode="overwrite", schema_mode="overwrite")
+
+    def add(self, table: str, columns: Columns, rows: Sequence[Sequence[Any]]) -> None:
+        """Add rows by one commit."""
+        self._write(table, columns, rows, mode="append", schema_mode="merge")
+
+    def _write(self, table: str, columns: Columns, rows: Sequence[Sequence[Any]], **options: Any) -> None:
+        from deltalake import write_deltalake
+
+        write_deltalake(self.uri(table), to_arrow_table(columns, rows), storage_options=self.storage(), **options)
+
+    def delta(self, table: str) -> Any:
+        """The newest version, as the library's own object; None when there is none."""
+        from deltalake import DeltaTable
+        from deltalake.exceptions import TableNotFoundError
+
+        try:
+            return DeltaTable(self.uri(table), storage_options=self.storage())
+        except TableNotFoundError:
+            return None
+
+    def target(self, table: str) -> str:
+        """The folder, as it is."""
+        return table
+
+    def rows(self, table: str, names: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Some columns of all rows, as the library gives them to Arrow."""
+        import pyarrow as pa
+
+        found = pa.table(self.delta(table).scan(columns=list(names)))
+        columns = [found.column(name).to_pylist() for name in names]
+        return sorted(zip(*columns, strict=True), key=repr)
+
+    def has(self, table: str) -> bool:
+        """Whether the table is there."""
+        return self.delta(table) is not None
+
+    def tables(self) -> list[str]:
+        """The tables that are here."""
+        return [path.parent.name for path in self.folder.glob("*/_delta_log")]
+
+    def leftovers(self) -> list[str]:
+        """Files that no version names, of tables that were made by runs alone; logs of staged files; scratch files."""
+        found = [str(path) for path in self.folder.glob("*/*/_delta_log")]
+        for folder in [path for path in self.folder.iterdir() if (path / "_ematix_flow").is_dir()]:
+            log = "".join(path.read_text() for path in (folder / "_delta_log").glob("*.json"))
+            mine = [path for path in folder.rglob("*.parquet") if "_delta_log" not in path.parts]
+            found += [str(path) for path in mine if path.name not in log]
+        return found
+
+    def everything(self) -> object:
+        """All files by their bytes."""
+        return file_hashes(self.folder)
+
+
 def file_hashes(folder: Path) -> dict[str, str]:
     """Every file below a folder by its SHA-256, and every folder by its name."""
     return {
@@ -544,27 +712,34 @@ class GcsOrc(BucketFiles, Orc):
 SYSTEMS: dict[str, type[System]] = {
     system.name: system
     for system in (
-        Postgres, DuckDB, SQLite, Parquet, Csv, Jsonl, Orc,
+        Postgres, MySQL, DuckDB, SQLite, Parquet, Csv, Jsonl, Orc, Delta,
         S3Parquet, S3Csv, AzureParquet, AzureJsonl, GcsParquet, GcsOrc,
     )
 }  # fmt: skip
+SERVERS = {"postgres": ("pg_url", "pg_url2"), "mysql": ("mysql_url", "mysql_url2")}
+"""The fixtures that give a system that is a server two databases."""
 BUCKETS = {name: system.store for name, system in SYSTEMS.items() if issubclass(system, BucketFiles)}
 """Systems that lie in an object store, and which one."""
 SQL_SYSTEMS = tuple(name for name, system in SYSTEMS.items() if system.is_sql)
 
 
-def open_system(
-    name: str, folder: Path, pg_url: str | None, *, label: str = "", bucket: Bucket | None = None
-) -> System:
-    """A system with a place of its own below a folder (PostgreSQL: the given database; stores: the given bucket)."""
-    if name == "postgres":
-        assert pg_url is not None
-        return Postgres(pg_url, label or "pg")
+def url_of(name: str, request: pytest.FixtureRequest, *, second: bool = False) -> str | None:
+    """The URL of an empty database for a system that is a server; None for the others."""
+    return str(request.getfixturevalue(SERVERS[name][second])) if name in SERVERS else None
+
+
+def open_system(name: str, folder: Path, url: str | None, *, label: str = "", bucket: Bucket | None = None) -> System:
+    """A system with a place of its own below a folder (a server: the given database; stores: the given bucket)."""
+    if name in SERVERS:
+        assert url is not None
+        return Postgres(url, label or "pg") if name == "postgres" else MySQL(url, label or "my")
     folder.mkdir(parents=True, exist_ok=True)
     if name == "duckdb":
         return DuckDB(folder / "data.duckdb", label or "duck")
     if name == "sqlite":
         return SQLite(folder / "data.sqlite", label or "lite")
+    if name == "delta":
+        return Delta(folder / "tables", label or "delta")
     kind = SYSTEMS[name]
     if issubclass(kind, BucketFiles):
         assert bucket is not None

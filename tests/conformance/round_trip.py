@@ -72,9 +72,10 @@ def send_natives(source: SqlSystem, target: System, result: PairResult) -> None:
 
 
 def _try_natives(source: SqlSystem, target: System, columns: dict[str, tuple[str, str]], table: str) -> str | None:
-    declared = ", ".join(f'"{name}" {kind}' for name, (kind, _) in columns.items())
+    declared = ", ".join(f"{source.quote(name)} {kind}" for name, (kind, _) in columns.items())
     values = [
-        literal if source.name == "sqlite" else f"CAST({literal} AS {kind})" for kind, literal in columns.values()
+        literal if source.name in ("sqlite", "mysql") else f"CAST({literal} AS {kind})"
+        for kind, literal in columns.values()
     ]
     source.execute(f"DROP TABLE IF EXISTS s_{table}")
     source.execute(f"CREATE TABLE s_{table} (id INTEGER, {declared})")
@@ -132,8 +133,8 @@ def _first(row: tuple[Any, ...]) -> int:
 
 
 def _same(target: System, value: Any, kind: DataType) -> Any:
-    """The common form; SQLite has no negative zero."""
-    if target.name == "sqlite" and kind.kind in ("float", "double") and value is not None:
+    """The common form; SQLite and MySQL have no negative zero."""
+    if target.name in ("sqlite", "mysql") and kind.kind in ("float", "double") and value is not None:
         value = float(value) + 0.0
     return canon(value, kind)
 

@@ -6,18 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.registry import open_session
-from ematix_nb.connections import DuckDBConnection, PostgresConnection, SQLiteConnection
+from ematix_nb.connections import DuckDBConnection, MySQLConnection, PostgresConnection, SQLiteConnection
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 EMBEDDED = ("duckdb", "sqlite")
-SQL = (*EMBEDDED, "postgres")
-DRIVERS = {"duckdb": "duckdb", "sqlite": "sqlite3", "postgres": "psycopg"}
+SQL = (*EMBEDDED, "postgres", "mysql")
+DRIVERS = {"duckdb": "duckdb", "sqlite": "sqlite3", "postgres": "psycopg", "mysql": "pymysql"}
 ENDLESS = {
     "duckdb": "SELECT range AS n FROM range(100000000000)",
     "sqlite": "WITH RECURSIVE r (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT n FROM r",
     "postgres": "SELECT generate_series(1, 1000000000000) AS n",
+    "mysql": "SELECT a.seq + b.seq AS n FROM seq_1_to_1000000 AS a JOIN seq_1_to_1000000 AS b",
 }
 """A query with a column `n` of whole numbers that does not come to its end."""
 
@@ -43,6 +44,8 @@ class Place:
         """The typed connection."""
         if self.system == "postgres":
             return PostgresConnection(name="place", url=self.at)
+        if self.system == "mysql":
+            return MySQLConnection(name="place", url=self.at)
         kind = {"duckdb": DuckDBConnection, "sqlite": SQLiteConnection}[self.system]
         return kind(name="place", path=self.at)
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ematix_nb.declare.data_types import BIGINT, TEXT, TIMESTAMPTZ
-from tests.conformance.matrix import SQL_SYSTEMS, open_system
+from tests.conformance.matrix import SYSTEMS, open_system, url_of
 from tests.conformance.run import Bench, counts
 from tests.conformance.test_scd2 import chain, check_chain
 
@@ -67,8 +67,7 @@ def benches(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], B
 
     def bench(name: str) -> Bench:
         if name not in made:
-            url = request.getfixturevalue("pg_url") if name == "postgres" else None
-            made[name] = open_system(name, tmp_path / name, url, label="place")
+            made[name] = open_system(name, tmp_path / name, url_of(name, request), label="place")
         return Bench(made[name], made[name], table=f"t{next(numbers)}")
 
     return bench
@@ -109,8 +108,9 @@ def follow_snapshots(bench: Bench, history: list[dict[int, str | None]]) -> None
         assert (len(found), sum(not row[-1] for row in found)) == (opened, closed)
 
 
-QUICK = {"duckdb": 6, "sqlite": 10, "postgres": 6}
-SLOW = {"duckdb": 100, "sqlite": 50, "postgres": 50}
+VERSIONED = tuple(name for name, system in SYSTEMS.items() if "scd2" in system.modes)
+QUICK = {"duckdb": 6, "sqlite": 10, "postgres": 6, "mysql": 4, "delta": 4}
+SLOW = {"duckdb": 100, "sqlite": 50, "postgres": 50, "mysql": 30, "delta": 30}
 
 
 def check(name: str, benches: Callable[[str], Bench], examples: int) -> None:
@@ -122,13 +122,13 @@ def check(name: str, benches: Callable[[str], Bench], examples: int) -> None:
     quiet(given(snapshots)(lambda history: follow_snapshots(benches(name), history)))()
 
 
-@pytest.mark.parametrize("name", SQL_SYSTEMS)
+@pytest.mark.parametrize("name", VERSIONED)
 def test_chains_are_what_a_list_of_events_says(name: str, benches: Callable[[str], Bench]) -> None:
     check(name, benches, QUICK[name])
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("name", SQL_SYSTEMS)
+@pytest.mark.parametrize("name", VERSIONED)
 def test_many_chains_are_what_a_list_of_events_says(name: str, benches: Callable[[str], Bench]) -> None:
     check(name, benches, SLOW[name])

@@ -17,6 +17,7 @@ import pytest
 from ematix_nb.declare.data_types import BIGINT, INTEGER, TEXT
 from ematix_nb.declare.spec import Column, TableRef
 from ematix_nb.errors import CancelledError, ConnectError, DataError, RunError, SqlError
+from tests.conformance.matrix import url_of
 from tests.conformance.sessions import DRIVERS, EMBEDDED, ENDLESS, SQL, Place, embedded
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ NAMES = ["select", "two words", 'quo"te', "MiXed", "größe", "a.b", "x'y", "?",
 @pytest.fixture
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """An empty database of the system that the parameter names."""
-    if request.param == "postgres":
-        return Place("postgres", request.getfixturevalue("pg_url"))
+    if (url := url_of(request.param, request)) is not None:
+        return Place(request.param, url)
     return embedded(request.param, tmp_path)
 
 

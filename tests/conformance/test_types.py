@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conformance.matrix import SQL_SYSTEMS, SqlSystem, open_system
+from tests.conformance.matrix import SQL_SYSTEMS, SqlSystem, open_system, url_of
 from tests.conformance.round_trip import PairResult, send_all, send_natives
 from tests.conformance.run import declare
 from tests.conformance.type_cases import EVERYWHERE, NATIVE, cases_of
@@ -23,17 +23,16 @@ PAIRS = [(source, target) for source in EVERYWHERE for target in EVERYWHERE]
 RESULTS: dict[tuple[str, str], PairResult] = {}
 
 
-def _open(name: str, folder: Path, request: pytest.FixtureRequest, fixture: str) -> System:
-    url = request.getfixturevalue(fixture) if name == "postgres" else None
-    return open_system(name, folder, url, label=folder.name)
+def _open(name: str, folder: Path, request: pytest.FixtureRequest, *, second: bool = False) -> System:
+    return open_system(name, folder, url_of(name, request, second=second), label=folder.name)
 
 
 @pytest.mark.parametrize(("source", "target"), PAIRS)
 def test_odd_values_arrive_as_they_are(
     source: str, target: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    from_place = _open(source, tmp_path / "from_place", request, "pg_url")
-    to_place = _open(target, tmp_path / "to_place", request, "pg_url2") if target != source else from_place
+    from_place = _open(source, tmp_path / "from_place", request)
+    to_place = _open(target, tmp_path / "to_place", request, second=True) if target != source else from_place
     result = PairResult()
     send_all(from_place, to_place, cases_of(source), result)
     if source != target and isinstance(from_place, SqlSystem):
@@ -61,17 +60,18 @@ def test_few_values_are_refused_and_the_page_names_them() -> None:
 def test_types_that_only_one_system_has_stay_as_they_are_at_home(
     name: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    place = _open(name, tmp_path / "place", request, "pg_url")
+    place = _open(name, tmp_path / "place", request)
     assert isinstance(place, SqlSystem)
     wrong = []
     for number, (kind, literal) in enumerate(NATIVE[name]):
         place.execute(f"CREATE TABLE s{number} (id INTEGER, v {kind})")
-        value = literal if name == "sqlite" else f"CAST({literal} AS {kind})"
+        value = literal if name in ("sqlite", "mysql") else f"CAST({literal} AS {kind})"
         place.execute(f"INSERT INTO s{number} VALUES (1, {value}), (2, NULL)")
         declare(place, place, f"SELECT * FROM s{number}", f"t{number}", mode="truncate").sync()
         text = {
             "sqlite": "quote(v + 0)" if kind.startswith(("NUMERIC", "DECIMAL")) else "quote(v)",
             "postgres": "v::text",
+            "mysql": "CONCAT(v)",
             "duckdb": "CAST(v AS VARCHAR)",
         }[name]
         before, after = (place.execute(f"SELECT id, {text} FROM {table}{number} ORDER BY id") for table in "st")

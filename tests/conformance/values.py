@@ -33,6 +33,8 @@ def native_parameter(system: str, value: Any, kind: DataType) -> Any:
         return None
     if system == "sqlite":
         return _for_sqlite(value, kind)
+    if system == "mysql" and isinstance(value, dt.datetime) and value.tzinfo is not None:
+        return value.astimezone(dt.UTC).replace(tzinfo=None)
     if kind.kind == "interval":
         if system == "duckdb":
             micros = value.nanoseconds // 1000

@@ -26,6 +26,8 @@ MINIMAL: dict[str, dict[str, object]] = {
     "duckdb": {"path": ":memory:"},
     "delta_local": {"path": "lake"},
     "delta_s3": {"bucket": "b", "region": "r"},
+    "delta_azure": {"account": "a", "container": "c"},
+    "delta_gcs": {"bucket": "b"},
     "object_store_local": {"path": "lake", "format": "parquet"},
     "object_store_s3": {"bucket": "b", "region": "r", "format": "csv"},
     "object_store_azure": {"account": "a", "container": "c", "format": "orc"},

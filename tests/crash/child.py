@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.duckdb import config as duckdb_config
+from ematix_nb.clock import FixedClock
 from ematix_nb.config import connect
 from ematix_nb.declare import registry
 from ematix_nb.declare.pipelines import build_pipeline
@@ -20,7 +21,8 @@ from ematix_nb.errors import FlowError
 from ematix_nb.load.cancel import CancelToken
 from ematix_nb.state import model
 from ematix_nb.testing import install_from
-from ematix_nb.verbs.due import run_due
+from ematix_nb.verbs import due
+from ematix_nb.verbs.due import RETRY_AFTER, run_due
 from ematix_nb.verbs.run import run
 
 if TYPE_CHECKING:
@@ -109,7 +111,16 @@ def _one(job: Job, step: Step) -> dict[str, Any]:
     return report
 
 
-def _due(spec: PipelineSpec, now: str, catch_up: str, **options: Any) -> dict[str, Any]:
+def _due(
+    spec: PipelineSpec, now: str, catch_up: str, *, spaced: bool = False, ahead: float = 0, **options: Any
+) -> dict[str, Any]:
+    """``spaced`` keeps the waits between the tries of a slot; ``ahead`` (seconds) moves the clock that judges them.
+
+    Otherwise a slot is tried three times, without a wait.
+    """
+    due.RETRY_AFTER = RETRY_AFTER if spaced else (dt.timedelta(),) * 2
+    clock = FixedClock(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=ahead))
+    due.SYSTEM_CLOCK = clock  # type: ignore[assignment,attr-defined]
     registry.register_pipeline(spec)
     result = run_due(now=dt.datetime.fromisoformat(now), catch_up=catch_up, **options)
     return {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.crash.world import World, make_source, second
-from tests.support import postgres
+from tests.support import mariadb, postgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,6 +43,13 @@ def _pg_shared(pg_server: str) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def _mysql_shared(mysql_server: str) -> Iterator[str]:
+    """As `_pg_shared`."""
+    with mariadb.fresh_database(mysql_server) as url:
+        yield url
+
+
 @pytest.fixture
 def make_world(
     _sources: Callable[[str, str], tuple[str, str]], tmp_path: Path, request: pytest.FixtureRequest
@@ -53,9 +60,11 @@ def make_world(
         urls = {
             "duckdb": f"duckdb:///{tmp_path}/target.duckdb",
             "sqlite": f"sqlite:///{tmp_path}/target.sqlite",
+            "delta": f"delta:///{tmp_path}/lake",
             "files": f"file:///{tmp_path}/lake?format=parquet",
         }
-        url = urls[kind] if kind in urls else request.getfixturevalue("_pg_shared")
+        shared = {"postgres": "_pg_shared", "mysql": "_mysql_shared"}
+        url = urls[kind] if kind in urls else request.getfixturevalue(shared[kind])
         if kind == "files":
             (tmp_path / "lake").mkdir()
         made = World(kind, mode, tmp_path, url, _sources(kind, mode), **options)

@@ -22,7 +22,7 @@ FAULTS = {
 }
 BEFORE = tuple(step for step in STEPS if step not in AFTER)
 WHOLE = [(kind, mode) for kind in KINDS for mode in ENGINE_MODES[kind]]
-USUAL = [("duckdb", "scd2"), ("sqlite", "merge"), ("postgres", "append"), ("files", "append")]
+USUAL = [("duckdb", "scd2"), ("sqlite", "merge"), ("postgres", "append"), ("files", "append"), ("delta", "merge")]
 
 
 def steps_of(kind: str, mode: str, fault: str) -> list[str]:

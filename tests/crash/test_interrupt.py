@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SLOW = {
     "postgres": "SELECT 1 AS id, pg_sleep(30)::text AS name",
+    "mysql": "SELECT 1 AS id, CAST(SLEEP(30) AS CHAR) AS name",
     "duckdb": "SELECT count(*) AS id, 'x' AS name FROM range(1000000) a, range(1000000) b WHERE a.range * b.range = -1",
     "sqlite": "SELECT CAST(n AS BIGINT) AS id, 'x' AS name FROM (WITH RECURSIVE c(n) AS"
     " (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 2000000000) SELECT max(n) AS n FROM c)",
@@ -56,14 +57,15 @@ def stopped(world: World, sql: str, source: str) -> tuple[RunResult, float]:
     return result, time.monotonic() - asked[0]
 
 
-@pytest.mark.parametrize("target", ["sqlite", "postgres"])
-@pytest.mark.parametrize("source", ["postgres", "duckdb"])
+@pytest.mark.parametrize("target", ["sqlite", "postgres", "mysql", "delta"])
+@pytest.mark.parametrize("source", ["postgres", "mysql", "duckdb"])
 def test_slow_source(
     source: str, target: str, make_world: Callable[..., World], request: pytest.FixtureRequest
 ) -> None:
     world = make_world(target, "append")
     assert run_child(world.job(world.step(1)))[0] == 0
-    url = request.getfixturevalue("_pg_shared") if source == "postgres" else f"duckdb:///{world.folder}/slow.duckdb"
+    shared = {"postgres": "_pg_shared", "mysql": "_mysql_shared"}
+    url = request.getfixturevalue(shared[source]) if source in shared else f"duckdb:///{world.folder}/slow.duckdb"
     if source == "duckdb":
         import duckdb
 
@@ -77,7 +79,7 @@ def test_slow_source(
     assert (world.lease(), world.leftovers()) == ("", [])
 
 
-@pytest.mark.parametrize("kind", ["postgres", "duckdb"])
+@pytest.mark.parametrize("kind", ["postgres", "mysql", "duckdb"])
 def test_slow_statement_in_the_target(kind: str, make_world: Callable[..., World]) -> None:
     """Source and target are one database: the rows never leave it."""
     world = make_world(kind, "append")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ematix_nb.load.failpoints import STEPS
-from tests.crash.world import KINDS, MODES, World, rows_after, run_child
+from tests.crash.world import KINDS, MODES, STORES, World, rows_after, run_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,9 +22,9 @@ def unreached(kind: str, mode: str, load: int) -> set[str]:
     """Steps that a run of this kind does not have."""
     found: set[str] = set()
     direct = mode == "truncate" or (mode == "append" and load == 1)
-    if direct and kind != "files":
+    if direct and kind not in STORES:
         found.update(STAGING)
-    if kind == "files":
+    if kind in STORES:
         found.add("post_transform")
     return found
 
@@ -51,7 +51,7 @@ def usual(case: tuple[str, str, str]) -> bool:
     kind, mode, step = case
     modes = ENGINE_MODES[kind]
     turn = (STEPS.index(step) + KINDS.index(kind)) % len(modes)
-    if step in STAGING and kind != "files":
+    if step in STAGING and kind not in STORES:
         turn = MODES.index(("append", "merge", "scd2")[STAGING.index(step)])
     return step in KEY_STEPS or modes[turn] == mode
 

@@ -85,9 +85,9 @@ def test_a_run_that_cannot_start_keeps_its_error(notebook: Any) -> None:
         (
             25,
             [
-                "orders -> wh:orders: running, apply: 10,000 rows read in 10.0 s (1,000 rows/s)",
-                "orders -> wh:orders: running, apply: 20,000 rows read in 20.0 s (1,000 rows/s)",
-                "orders -> wh:orders: success: 25,000 rows read in 25.0 s (1,000 rows/s)",
+                "orders -> wh:orders: running, apply: 10,000 rows, 1,000 rows/s in 10.0 s",
+                "orders -> wh:orders: running, apply: 20,000 rows, 1,000 rows/s in 20.0 s",
+                "orders -> wh:orders: success: 25,000 rows, 1,000 rows/s in 25.0 s",
             ],
         ),
     ],
@@ -126,10 +126,10 @@ def test_progress_is_shown_four_times_a_second_at_most() -> None:
         progress.on_event(BatchRead(**ids, rows=1000 * step, bytes=10_000 * step))
     progress.on_event(RunFinished(**ids, status="success"))
     assert shown == [
-        "orders -> wh:orders: running: 0 rows read in 0.0 s",
-        "orders -> wh:orders: running, read: 25,000 rows read, 0.2 MB in 0.2 s (100,000 rows/s)",
-        "orders -> wh:orders: running, read: 50,000 rows read, 0.5 MB in 0.5 s (100,000 rows/s)",
-        "orders -> wh:orders: running, read: 75,000 rows read, 0.8 MB in 0.8 s (100,000 rows/s)",
-        "orders -> wh:orders: running, read: 100,000 rows read, 1.0 MB in 1.0 s (100,000 rows/s)",
-        "orders -> wh:orders: success: 100,000 rows read, 1.0 MB in 1.0 s (100,000 rows/s)",
+        "orders -> wh:orders: running: 0 rows in 0.0 s",
+        "orders -> wh:orders: running, read: 25,000 rows, 0.2 MB, 100,000 rows/s in 0.2 s",
+        "orders -> wh:orders: running, read: 50,000 rows, 0.5 MB, 100,000 rows/s in 0.5 s",
+        "orders -> wh:orders: running, read: 75,000 rows, 0.8 MB, 100,000 rows/s in 0.8 s",
+        "orders -> wh:orders: running, read: 100,000 rows, 1.0 MB, 100,000 rows/s in 1.0 s",
+        "orders -> wh:orders: success: 100,000 rows, 1.0 MB, 100,000 rows/s in 1.0 s",
     ]

@@ -75,7 +75,7 @@ def test_a_preview_is_an_object(notebook: Any) -> None:
     assert notebook.cell("p = %flow preview orders --limit 3") is None
     preview = notebook.shell.user_ns["p"]
     assert isinstance(preview, PreviewResult)
-    assert preview.arrow().num_rows == 3
+    assert preview.to_arrow().num_rows == 3
     assert not preview.complete
     assert preview.targets[0].expected["insert"] == 3
     bundle = preview._repr_mimebundle_()
@@ -98,7 +98,7 @@ def test_json_gives_plain_values(notebook: Any) -> None:
 
 def test_a_cell_without_a_body_copies_a_table(notebook: Any) -> None:
     notebook.cell("%%flow pipeline copied --from src --to tgt:copied --source-table t")
-    assert notebook.cell("%flow preview copied --limit 1").arrow().to_pylist() == [
+    assert notebook.cell("%flow preview copied --limit 1").to_arrow().to_pylist() == [
         {"id": 0, "name": "name 0", "amount": 0}
     ]
 
@@ -109,7 +109,7 @@ def test_options_stay_on_the_first_line_and_the_body_stays_as_it_is(notebook: An
         "SELECT id::int AS id, '{name} $1 %d' AS name -- a comment\nFROM t WHERE id < 2\n"
     )
     preview = notebook.cell("%flow preview odd")
-    assert preview.arrow().to_pylist() == [{"id": 0, "name": "{name} $1 %d"}, {"id": 1, "name": "{name} $1 %d"}]
+    assert preview.to_arrow().to_pylist() == [{"id": 0, "name": "{name} $1 %d"}, {"id": 1, "name": "{name} $1 %d"}]
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_decorated_cell_is_as_good_as_a_magic(notebook: Any) -> None:
     )
     assert notebook.run(cell.format("merge"))[1].strip() == ""
     assert registry.get_pipeline("deco").origin == registry.get_pipeline("orders").origin
-    assert notebook.cell("%flow preview deco").arrow().num_rows == 2
+    assert notebook.cell("%flow preview deco").to_arrow().num_rows == 2
     assert "mode: merge -> scd2" in notebook.run(cell.format("scd2"))[1]
 
 

@@ -25,6 +25,8 @@ def state_of(shell: Any) -> dict[str, Any]:
 
 
 def test_unloading_leaves_the_shell_as_it_was(bare: Any) -> None:
+    bare.cell("%load_ext math")  # IPython loads its own magics for extensions at their first use
+    bare.cell("%unload_ext math")
     before = state_of(bare.shell)
     bare.cell("%load_ext ematix_nb")
     assert state_of(bare.shell) != before

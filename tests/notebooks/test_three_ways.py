@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 from nbclient import NotebookClient
 
-from tests.conformance.matrix import DuckDB, Parquet, Postgres, SQLite
+from tests.conformance.matrix import Delta, DuckDB, Parquet, Postgres, SQLite
 from tests.support import postgres
 from tests.support.invariants import check_rest, history, order_free_hash
 
@@ -129,6 +129,7 @@ SETTINGS = {
     "sqlite": 'kind = "sqlite"\npath = "${PLACE}"',
     "postgres": 'kind = "postgres"\nurl = "${PLACE}"',
     "parquet": 'kind = "object_store_local"\npath = "${PLACE}"\nformat = "parquet"',
+    "delta": 'kind = "delta_local"\npath = "${PLACE}"',
 }
 
 
@@ -142,9 +143,9 @@ def way(kind: str, folder: Path, server: str | None) -> Iterator[Way]:
             place = stack.enter_context(postgres.fresh_database(server))
             system: System = Postgres(place)
         else:
-            ending = {"duckdb": ".duckdb", "sqlite": ".sqlite", "parquet": ""}[kind]
+            ending = {"duckdb": ".duckdb", "sqlite": ".sqlite", "parquet": "", "delta": ""}[kind]
             place = str(folder / f"place{ending}")
-            classes: dict[str, Any] = {"duckdb": DuckDB, "sqlite": SQLite, "parquet": Parquet}
+            classes: dict[str, Any] = {"duckdb": DuckDB, "sqlite": SQLite, "parquet": Parquet, "delta": Delta}
             system = classes[kind](Path(place))
         made = Way(folder, system, {"PLACE": place})
         made.prepare()
@@ -152,7 +153,7 @@ def way(kind: str, folder: Path, server: str | None) -> Iterator[Way]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("kind", ["duckdb", "sqlite", "postgres", "parquet"])
+@pytest.mark.parametrize("kind", ["duckdb", "sqlite", "postgres", "parquet", "delta"])
 def test_kernel_command_and_python_agree(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,7 +31,7 @@ def test_a_clock_that_is_behind_closes_no_version_before_its_begin(kind: str, tm
         behind.started -= dt.timedelta(seconds=30)
         outcome = run_target(pipeline.spec, pipeline.spec.targets[0], behind)
         assert outcome.status == "failed"
-        assert "1 current versions begin after this run" in str(outcome.error)
+        assert "1 current version begins after this run" in str(outcome.error)
         assert bench.rows("city", "valid_to") == [("Rome", None)]
         pipeline.sync()
     assert [row[0] for row in bench.rows("city")] == ["Oslo", "Rome"]

@@ -70,4 +70,4 @@ def test_nul_characters_are_stripped_when_asked(pg_url: str, tmp_path: Path) -> 
 
         result = texts.sync()
     assert _rows(pg_url, "SELECT t FROM public.texts") == [("ab",)]
-    assert "1 texts lost" in result.to_text()
+    assert "1 text lost" in result.to_text()

@@ -39,12 +39,12 @@ def summary(rows: list[tuple[Any, ...]], key: int = 0, number: int | None = None
 def history(connection: Any, thing: str = "") -> list[Any]:
     """The run history that a target keeps, newest first."""
     from ematix_nb.backends.registry import open_session
-    from ematix_nb.state.file_state import FileState
+    from ematix_nb.load.targets import thing_state
     from ematix_nb.state.sql_state import SqlState
 
     session = open_session(connection, read_only=True)
     try:
-        state = SqlState(session) if session.capabilities.has_sql else FileState(session, thing)
+        state = SqlState(session) if session.capabilities.has_sql else thing_state(session, thing)
         return state.history(None, 1000)
     finally:
         session.close()
@@ -53,9 +53,12 @@ def history(connection: Any, thing: str = "") -> list[Any]:
 def open_leases(connection: Any, thing: str = "") -> list[str]:
     """Pipelines whose lease somebody holds."""
     from ematix_nb.backends.registry import open_session
+    from ematix_nb.load.targets import thing_state
 
     session = open_session(connection, read_only=True)
     try:
+        if session.capabilities.executor == "delta":
+            return list(thing_state(session, thing).leases())
         if not session.capabilities.has_sql:
             manifest = session.manifest(thing)
             entries = manifest.state.get("pipelines", {}) if manifest else {}

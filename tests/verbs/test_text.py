@@ -72,7 +72,7 @@ def test_html_is_escaped_small_and_dark_where_the_page_is() -> None:
     assert "<script" not in html
     assert "&lt;script&gt;" in html
     assert '<td class="n">5</td>' in html
-    assert "prefers-color-scheme:dark" in html
+    assert "currentColor" in html
     assert escape('"\x1b') == "&quot;\\x1b"
     assert "nothing" in table_html("", ("a",), [], "nothing")
 

@@ -170,6 +170,14 @@ class DuckDBSession:
             raise translate(exc, self._where) from exc
         return int(rows[0][0]) if rows else -1
 
+    def execute_over(self, sql: str, name: str, rows: pa.Table) -> int:
+        """Run one statement in which ``name`` stands for rows in memory; the number of rows it touched."""
+        self._cursor.register(name, rows)
+        try:
+            return self.execute(sql)
+        finally:
+            self._cursor.unregister(name)
+
     def fetch(self, sql: str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Run one query and return its (few) rows; times with a zone are in UTC."""
         import duckdb

@@ -7,6 +7,7 @@ from ematix_nb.backends.base import Capabilities
 CAPABILITIES = Capabilities(
     modes=frozenset({"append", "truncate"}),
     has_sql=False,
+    executor="files",
     has_schemas=False,
     default_schema=None,
     max_identifier_bytes=None,

@@ -239,7 +239,7 @@ def open_local(connection: Any, *, write: bool = False, create: bool = True) -> 
     root = Path(os.path.realpath(Path(str(connection.path)).expanduser()))
     if not root.exists() and create and write and root.parent.is_dir():
         try:
-            root.mkdir()
+            root.mkdir(exist_ok=True)  # another run may make it at the same time
         except OSError as exc:
             message = f"{where}: the folder `{root}` cannot be made: {exc.strerror}"
             raise ConnectError(message, "correct `path`, or the rights of the folder above it") from exc

@@ -13,5 +13,6 @@ CAPABILITIES = Capabilities(
     keeps_nul_in_text=False,
     sequences_survive_rollback=True,
     takes_dictionaries=True,
+    shares_snapshots=True,
     pass_through=True,
 )

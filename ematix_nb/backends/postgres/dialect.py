@@ -14,7 +14,7 @@ from .types import MICROSECOND_DIGITS, SYSTEM
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ematix_nb.declare.spec import TableRef
+    from ematix_nb.declare.spec import Column, TableRef
 
 MAX_VARCHAR = 10_485_760
 SETUP_LOCK_KEY = 0x656D_6174_6978
@@ -141,6 +141,15 @@ class PostgresDialect(Dialect):
             parts = f"{months}, 'mons', extract(day FROM {expression}), 'days', {seconds}, 's'"
             return f"CASE WHEN {expression} IS NOT NULL THEN concat_ws(' ', {parts}) END"
         return super().as_text(expression, kind)
+
+    def row_hash(self, columns: Sequence[Column], prefix: str = "") -> str:
+        """SHA-256 over the text of a record: it tells NULL from empty and each value from its neighbours.
+
+        Each value is turned into text once; lengths before the values, as other systems have them, need it twice.
+        """
+        head = f"{prefix}." if prefix else ""
+        texts = [self.as_text(head + self.quote(column.name), column.type) for column in columns]
+        return self.sha256(f"CAST(ROW({', '.join(texts)}) AS text)")
 
     def sha256(self, text: str) -> str:
         """SHA-256 of the UTF-8 bytes."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ematix_nb.connections.secret import redact
 from ematix_nb.errors import (
+    CANCELLED,
     CancelledError,
     ConnectError,
     DataError,
@@ -128,7 +129,7 @@ def translate(
     message = redact(diag.message_primary or " ".join(str(exc).split()))
     hint = redact(diag.message_hint or "")
     if cancelled and code in ("57014", ""):
-        return CancelledError("the statement was stopped, as asked", "nothing of this transaction was kept")
+        return CancelledError(CANCELLED)
     if not code:
         return TransientError(f"the connection was lost: {message}", "try again") if lost else RunError(message)
     if code in _TRANSIENT_CODES or code[:2] in _TRANSIENT_CLASSES:

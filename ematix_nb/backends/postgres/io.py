@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.base import BATCH_ROWS
 from ematix_nb.declare.spec import Column
-from ematix_nb.errors import CancelledError, RunError, UsageError
+from ematix_nb.errors import CANCELLED, CancelledError, RunError, UsageError
 
 from .capabilities import CAPABILITIES
 from .catalogue import Catalogue
@@ -19,7 +19,7 @@ from .config import APPLICATION_NAME, CONNECT_TIMEOUT_S, SESSION_SETTINGS, secur
 from .copy_out import CopyOut
 from .dialect import PostgresDialect
 from .errors import connect_error, missing_driver, translate
-from .passthrough import CHUNK_BYTES, read_ahead
+from .passthrough import CHUNK_BYTES, read_ahead, without_trailer
 from .reader import BLOCK_BYTES, check_columns, parse_blocks, plan_read
 from .types import data_type
 from .writer import write_batches
@@ -87,7 +87,7 @@ def _connect(settings: Settings) -> psycopg.Connection[Any]:
         connection = psycopg.connect(
             "", autocommit=True, cursor_factory=psycopg.RawCursor, prepare_threshold=None, **options
         )
-        pinned = dict(SESSION_SETTINGS) | ({"default_transaction_read_only": "on"} if settings.read_only else {})
+        pinned = dict(SESSION_SETTINGS) | {"default_transaction_read_only": "on" if settings.read_only else "off"}
         calls = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in pinned.items())
         connection.execute(f"SELECT {calls}".encode())
     except psycopg.Error as exc:
@@ -160,7 +160,7 @@ class PostgresSession:
             raise UsageError(message, "commit or roll back first")
         self._interrupted = False
         with self._translated("BEGIN"):
-            mode = b"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY" if read_only else b"BEGIN READ WRITE"
+            mode = b"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY" if read_only else b"BEGIN"
             self._connection.execute(mode)
 
     def commit(self) -> None:
@@ -225,14 +225,37 @@ class PostgresSession:
 
         return self._streaming(batches())
 
-    def copy_out(self, query: str) -> Iterator[bytes]:
+    def estimate(self, query: str) -> int | None:
+        """The rows that the planner expects."""
+        with self._translated(query, len("EXPLAIN (FORMAT JSON)\n")):
+            plan = self._ask(f"EXPLAIN (FORMAT JSON)\n{query}", [])[0][0]
+        return int(plan[0]["Plan"]["Plan Rows"])
+
+    @contextlib.contextmanager
+    def shared_snapshot(self, count: int) -> Iterator[tuple[PostgresSession, list[PostgresSession]]]:
+        """A session of its own to measure with, and ``count`` that read what it sees; all are closed at the end."""
+        with contextlib.ExitStack() as stack:
+            first = open_session(self._settings)
+            stack.callback(first.close)
+            first.begin(read_only=True)
+            snapshot = first.fetch("SELECT pg_export_snapshot()")[0][0]
+            others = []
+            for _ in range(count):
+                other = open_session(self._settings)
+                stack.callback(other.close)
+                other.begin(read_only=True)
+                other.execute(f"SET TRANSACTION SNAPSHOT {self.dialect.literal(snapshot)}")
+                others.append(other)
+            yield first, others
+
+    def copy_out(self, query: str) -> Iterator[tuple[bytes, int]]:
         """The rows of a SELECT as COPY BINARY, in chunks of about 256 KiB, read ahead by a thread."""
         statement = f"COPY (\n{query}\n) TO STDOUT (FORMAT binary)"
 
-        def chunks() -> Generator[bytes, None, None]:
+        def chunks() -> Generator[tuple[bytes, int], None, None]:
             with self._translated(query, len("COPY (\n")), self._copying_out(statement) as copy:
                 chunks = copy.blocks(CHUNK_BYTES, sys.maxsize, self._check_interrupt)
-                yield from read_ahead((chunk for chunk, _ in chunks), self._cancel)
+                yield from read_ahead(without_trailer(chunks), self._cancel)
 
         return self._streaming(chunks())
 
@@ -350,8 +373,7 @@ class PostgresSession:
 
     def _check_interrupt(self) -> None:
         if self._interrupted:
-            message = "the statement was stopped, as asked"
-            raise CancelledError(message, "nothing of this transaction was kept")
+            raise CancelledError(CANCELLED)
 
     @contextlib.contextmanager
     def _translated(self, query: str, offset: int = 0) -> Iterator[None]:

@@ -76,6 +76,6 @@ def test_counts(url: str, table: str) -> None:
 @pytest.mark.integration
 def test_a_row_that_a_trigger_drops_is_not_called_unchanged(url: str) -> None:
     prepare(url, DROPPING, OLD, SOURCE)
-    with pytest.raises(DataError, match="touched 1 rows where 2 were counted"):
+    with pytest.raises(DataError, match="touched 1 row where 2 were counted"):
         merge().sync()
     assert rows(url) == [(1, "one"), (2, "two"), (3, None), (9, "stays")]

@@ -19,6 +19,7 @@ from ematix_nb.errors import (
     CancelledError,
     ConnectError,
     DataError,
+    FlowError,
     RunError,
     SqlError,
     TransientError,
@@ -204,7 +205,7 @@ RUNNING: dict[str, Callable[[PostgresSession], object]] = {
     "execute": lambda s: s.execute("SELECT pg_sleep(60)"),
     "fetch": lambda s: s.fetch("SELECT pg_sleep(60)"),
     "read": lambda s: list(s.read(ENDLESS, [Column("g", INTEGER)])),
-    "copy_out": lambda s: sum(len(chunk) for chunk in s.copy_out(ENDLESS)),
+    "copy_out": lambda s: sum(rows for _, rows in s.copy_out(ENDLESS)),
 }
 
 
@@ -216,12 +217,12 @@ def test_interrupt(session: PostgresSession, other: PostgresSession, name: str, 
     watcher = _when_running(session, other)
     started = time.monotonic()
     watcher.start()
-    with pytest.raises(CancelledError, match="stopped, as asked"):
+    with pytest.raises(CancelledError, match="cancelled; nothing was written"):
         RUNNING[name](session)
     assert time.monotonic() - started < LIMIT_S
     watcher.join()
     if inside:
-        with pytest.raises(CancelledError, match="stopped, as asked"):
+        with pytest.raises(CancelledError, match="cancelled; nothing was written"):
             session.fetch("SELECT 1")
         session.rollback()
     assert session.fetch("SELECT 1") == [(1,)]
@@ -241,7 +242,7 @@ def test_interrupted_writes_leave_nothing(session: PostgresSession) -> None:
             yield pa.record_batch([pa.array([1, 2, 3], pa.int64())], names=["v"])
             session.interrupt()
 
-    with pytest.raises(CancelledError, match="stopped, as asked"):
+    with pytest.raises(CancelledError, match="cancelled; nothing was written"):
         session.write(TableRef(None, "t"), [Column("v", BIGINT)], batches())
     session.rollback()
     assert session.fetch("SELECT count(*) FROM t") == [(0,)]
@@ -267,10 +268,11 @@ def test_pass_through(session: PostgresSession, pg_url2: str) -> None:
     columns = (Column("a", INTEGER), Column("b", TEXT))
     target.execute("CREATE TABLE t (a integer, b text)")
     query = "SELECT g AS a, 'x' || g AS b FROM generate_series(1, 50000) AS g"
-    assert target.copy_into(TableRef(None, "t"), columns, session.copy_out(query)) == 50_000
+    assert target.copy_into(TableRef(None, "t"), columns, (chunk for chunk, _ in session.copy_out(query))) == 50_000
+    assert sum(rows for _, rows in session.copy_out(query)) == 50_000
     assert target.fetch("SELECT count(*), sum(a), max(b) FROM t") == [(50_000, 1_250_025_000, "x9999")]
     with pytest.raises(SqlError, match="does not exist") as caught:
-        target.copy_into(TableRef(None, "t"), columns, session.copy_out("SELECT 1 AS a,\nb"))
+        target.copy_into(TableRef(None, "t"), columns, (chunk for chunk, _ in session.copy_out("SELECT 1 AS a,\nb")))
     assert caught.value.where == "line 2, column 1"
     assert target.fetch("SELECT count(*) FROM t") == [(50_000,)]
     target.close()
@@ -348,3 +350,22 @@ def test_locks(session: PostgresSession, other: PostgresSession) -> None:
     assert session.fetch(session.dialect.try_liveness_lock(7)) == [(1,)]
     assert other.fetch(other.dialect.try_liveness_lock(7)) == [(0,)]
     assert session.fetch(f"SELECT {session.dialect.now_seconds} > 1.7e9") == [(True,)]
+
+
+def test_a_reading_session_cannot_write_and_a_writing_one_can_whatever_the_database_says(pg_url: str) -> None:
+    with psycopg.connect(pg_url, autocommit=True) as admin:
+        admin.execute("CREATE TABLE t (a integer)")
+        name = pg_url.rpartition("/")[2]
+        admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on".encode())
+    writer = BACKEND.open(PostgresConnection(name="w", url=pg_url))
+    reader = BACKEND.open(PostgresConnection(name="r", url=pg_url), read_only=True)
+    try:
+        writer.begin()
+        assert writer.execute("INSERT INTO t VALUES (1)") == 1
+        writer.commit()
+        reader.begin()
+        with pytest.raises(FlowError, match="read-only transaction"):
+            reader.execute("INSERT INTO t VALUES (2)")
+    finally:
+        reader.close()
+        writer.close()

@@ -1,0 +1,139 @@
+"""The commits of a load, one function each; every one of them carries the engine's tags.
+
+A tag is a pair (application, version) that the table keeps. Two commits with the same application conflict when one
+was built on a version before the other: that is what fences a run whose lease was taken over.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .dialect import arrow_schema
+from .writing import writer_properties
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+
+    from ematix_nb.declare.spec import Column
+
+    from .config import DeltaConfig
+    from .writing import Staged
+
+Tags = tuple[tuple[str, int], ...]
+OP = "ematix_op"
+
+
+def _properties(tags: Tags, *, alone: bool = False) -> Any:
+    from deltalake import CommitProperties, Transaction
+
+    found = [Transaction(application, version) for application, version in tags]
+    return CommitProperties(app_transactions=found, max_commit_retries=0 if alone else None)
+
+
+def takes_files(table: Any, columns: Sequence[Column]) -> bool:
+    """Whether finished files can be added as they are: no new column, and no condition that the rows must meet."""
+    have = {field.name: field for field in table.schema().fields}
+    if any(column.name not in have for column in columns):
+        return False
+    if any(name.startswith("delta.constraints.") for name in table.metadata().configuration):
+        return False
+    special = ("delta.invariants", "delta.generationExpression", "delta.identity.start")
+    return not any(
+        not field.nullable or any(word in (field.metadata or {}) for word in special) for field in have.values()
+    )
+
+
+def create(config: DeltaConfig, name: str, staged: Staged, columns: Sequence[Column], tags: Tags) -> None:
+    """Make a table from staged files."""
+    from deltalake import Schema
+    from deltalake.transaction import create_table_with_add_actions
+
+    create_table_with_add_actions(
+        config.uri(name),
+        Schema.from_arrow(arrow_schema(columns)),
+        list(staged.adds),
+        mode="error",
+        partition_by=list(config.partition_by),
+        storage_options=dict(config.storage) or None,
+        commit_properties=_properties(tags, alone=True),  # else two that race both get in, one after the other
+    )
+
+
+def add_files(table: Any, staged: Staged, mode: str, tags: Tags, *, alone: bool) -> None:
+    """Add staged files to a table, or put them in the place of its rows."""
+    table.create_write_transaction(
+        list(staged.adds),
+        mode,
+        table.schema(),
+        partition_by=list(table.metadata().partition_columns),
+        commit_properties=_properties(tags, alone=alone),
+    )
+
+
+def write_again(
+    config: DeltaConfig, name: str, table: Any, staged: Staged, mode: str, tags: Tags, *, alone: bool
+) -> None:
+    """Have the library itself write the staged rows: it changes the schema and checks conditions in the same commit."""
+    import pyarrow as pa
+    from deltalake import DeltaTable, write_deltalake
+
+    again = DeltaTable(config.uri(f"{name}/{staged.folder}"), storage_options=dict(config.storage) or None)
+    schema = _alike(table, pa.schema(again.schema().to_arrow()))
+    rows = pa.RecordBatchReader.from_stream(again.scan(columns=schema.names))
+    plain = pa.RecordBatchReader.from_batches(
+        schema, (pa.RecordBatch.from_arrays(_cast(batch, schema), schema=schema) for batch in rows)
+    )
+    options: dict[str, Any] = {"mode": mode, "schema_mode": "merge"}
+    write_deltalake(
+        table,
+        plain,
+        writer_properties=writer_properties(config),
+        commit_properties=_properties(tags, alone=alone),
+        **options,
+    )
+
+
+def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> list[pa.Array]:
+    return [array.cast(field.type) for array, field in zip(batch.columns, schema, strict=True)]
+
+
+def merge(config: DeltaConfig, table: Any, changes: pa.Table, identity: Sequence[str], tags: Tags) -> None:
+    """Apply a change set: rows that go, rows as they shall be, new rows; columns that are new join the schema."""
+    schema = _alike(table, changes.schema)
+    fresh = {field.name for field in schema} - {field.name for field in table.schema().fields} - {OP}
+    match = " AND ".join(f"t.{_quoted(name)} = s.{_quoted(name)}" for name in identity)
+    values = {_quoted(name): f"s.{_quoted(name)}" for name in changes.column_names if name != OP}
+    merger = table.merge(
+        changes.cast(schema),
+        match,
+        source_alias="s",
+        target_alias="t",
+        merge_schema=bool(fresh),
+        writer_properties=writer_properties(config),
+        commit_properties=_properties(tags, alone=True),
+    )
+    merger = merger.when_matched_delete(predicate=f"s.{OP} = 1")
+    merger = merger.when_matched_update(updates=values, predicate=f"s.{OP} = 0")
+    merger.when_not_matched_insert(updates=values, predicate=f"s.{OP} = 0").execute()
+
+
+def _alike(table: Any, schema: pa.Schema) -> pa.Schema:
+    """The schema, with what the library must not merge left out of columns that the table has.
+
+    With other field metadata in a source that brings a new column, its merge turns the rows that no source row meets
+    into NULLs (seen in deltalake 1.6.6); another nullability makes it refuse them.
+    """
+    import pyarrow as pa
+
+    have = {field.name: field for field in table.schema().fields}
+    fields = []
+    for field in schema:
+        known = have.get(field.name)
+        fields.append(field if known is None else pa.field(field.name, field.type, nullable=known.nullable))
+    return pa.schema(fields)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
