@@ -45,6 +45,8 @@ class Published:
     """The declared columns of the target as JSON; None when they were never told."""
     dropped: tuple[str, ...] = ()
     """Files that this manifest or one before it took away: whoever comes next makes sure that they are gone."""
+    by: str = ""
+    """Made up for this manifest: the next one names it."""
 
 
 def folder_of(target: str) -> str:
@@ -107,7 +109,8 @@ def _parse(raw: bytes, name: str) -> Published:
         columns = data.get("columns")
         files = tuple(str(name) for name in data["files"])
         told = None if columns is None else tuple(columns)
-        return Published(int(data["seq"]), files, dict(data["state"]), told, tuple(map(str, data.get("dropped", ()))))
+        dropped = tuple(map(str, data.get("dropped", ())))
+        return Published(int(data["seq"]), files, dict(data["state"]), told, dropped, str(data.get("by", "")))
     except (ValueError, KeyError, TypeError) as exc:
         message = f"manifest `{name}` is not readable: {type(exc).__name__} {str(exc)[:80]}"
         raise DataError(message, "restore it, or move it away so that the one before it counts") from exc
@@ -140,6 +143,7 @@ def publish(storage: Storage, target: str, manifest: Published, before: Publishe
         "version": VERSION,
         "seq": manifest.seq,
         "by": secrets.token_hex(8),
+        "after": before.by if before else "",
         "files": list(manifest.files),
         "dropped": list(manifest.dropped),
         "columns": None if manifest.columns is None else list(manifest.columns),
@@ -150,7 +154,8 @@ def publish(storage: Storage, target: str, manifest: Published, before: Publishe
     if not _create(storage, name, raw):
         raise _taken(target, manifest.seq)
     known = numbers(storage, target)
-    if known[-1] > manifest.seq:  # the number was free only because the others were pruned
+    if known[-1] > manifest.seq and not _is_followed(storage, target, manifest.seq, str(body["by"])):
+        # the number was free only because the others were pruned
         storage.delete([name], target)
         raise _taken(target, manifest.seq)
     return known
@@ -165,6 +170,14 @@ def _create(storage: Storage, name: str, raw: bytes) -> bool:
         if _reads(storage, name, raw) or storage.create(name, raw):
             return True
     return _reads(storage, name, raw)
+
+
+def _is_followed(storage: Storage, target: str, seq: int, by: str) -> bool:
+    """Whether somebody was so quick as to build the next manifest on this one already."""
+    try:
+        return bool(json.loads(storage.read(file_of(target, seq + 1))).get("after") == by)
+    except FileNotFoundError:
+        return False
 
 
 def _reads(storage: Storage, name: str, raw: bytes) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from ematix_nb.backends.base import Manifest
 from ematix_nb.backends.files import manifests
 from ematix_nb.backends.files.io import FolderSession
+from ematix_nb.backends.files.local import LocalStorage
 from ematix_nb.declare.data_types import BIGINT, TEXT
 from ematix_nb.declare.spec import Column
 from ematix_nb.errors import DataError, LockedError, RunError
@@ -147,6 +148,27 @@ def test_a_number_that_was_pruned_is_still_taken(tmp_path: Path) -> None:
         session.publish("t", Manifest(3))
     with pytest.raises(RunError, match=r"manifest 99 of .* cannot follow 25"):
         session.publish("t", Manifest(99))
+
+
+def test_who_is_followed_at_once_has_won(tmp_path: Path) -> None:
+    """Between our publication and our look at it somebody builds the next one on it."""
+    other = lake(tmp_path, "csv")
+
+    class Followed(LocalStorage):
+        def create(self, name: str, body: bytes) -> bool:
+            made = super().create(name, body)
+            before = other.manifest("t")
+            assert before is not None
+            other.publish("t", Manifest(before.seq + 1, before.files, {"by": "other"}))
+            return made
+
+    write(other, "t", COLUMNS, [batch(1)], "r1")
+    session = FolderSession(Followed(tmp_path), other.config)
+    names = session.stage("t", COLUMNS, [batch(2)], "r2")
+    session.publish("t", Manifest(2, ("part-r1-00000.csv", *names), {"by": "session"}))
+    assert ids(other) == [1, 2]
+    assert other.manifest("t") == Manifest(3, ("part-r1-00000.csv", "part-r2-00000.csv"), {"by": "other"})
+    assert manifests.numbers(other.storage, "t") == [1, 2, 3]
 
 
 def test_a_file_that_was_never_staged_is_not_published(tmp_path: Path) -> None:
