@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.delta.dialect import arrow_schema, physical
 from ematix_nb.backends.registry import open_session
+from ematix_nb.backends.scratch import scratch_folder
 from ematix_nb.connections.kinds import DuckDBConnection
 from ematix_nb.declare.data_types import BIGINT, DataType, to_arrow
 from ematix_nb.declare.spec import BATCH_ID, IS_CURRENT, VALID_FROM, Column, TableRef
@@ -71,7 +71,7 @@ class Scratch:
 
     def __init__(self, load: DeltaLoad) -> None:
         self._load = load
-        self._folder = tempfile.mkdtemp(prefix="ematix-nb-delta-")
+        self._folder = scratch_folder("delta")
         path = str(Path(self._folder) / "scratch.duckdb")
         self._session: Any = open_session(DuckDBConnection(name="scratch", path=path))
         load.session.adopt(self.close, self._session.interrupt)

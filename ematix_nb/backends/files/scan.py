@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.base import FileScan
+from ematix_nb.backends.scratch import scratch_folder
 from ematix_nb.declare.data_types import TEXT, DataType, from_arrow, to_arrow
 from ematix_nb.declare.spec import Column
 from ematix_nb.errors import SchemaDriftError, TransientError
@@ -206,7 +206,7 @@ def _register_parquet(
     """DataFusion reads a folder of links in our order: exactly these files, whatever their names hold."""
     import pyarrow as pa
 
-    tree = tempfile.mkdtemp(prefix="ematix-nb-scan-")
+    tree = scratch_folder("scan")
     keep(tree)
     inside = pa.schema([field for field in schema if field.name not in partitions])
     groups: dict[tuple[tuple[str, str | None], ...], list[Path]] = {}
