@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ematix_nb.backends.registry import backend_for
+from ematix_nb.backends.schemas import has_schema
 from ematix_nb.connections import resolve
 from ematix_nb.errors import (
     EXIT_FAILED,
@@ -24,6 +25,7 @@ from ematix_nb.load.cancel import CancelToken
 from ematix_nb.load.context import RunContext
 from ematix_nb.load.planner import make_plan
 from ematix_nb.load.run import opened
+from ematix_nb.load.targets import target_ref
 from ematix_nb.verbs.replicate_tables import Copy, Order, proposed
 from ematix_nb.verbs.results import TableResult, count_words
 from ematix_nb.verbs.run import run
@@ -165,6 +167,7 @@ def carry_out(
     token = token or CancelToken()
     copies, notes = proposed(order)
     _ask(copies, agreed, token)
+    _make_schemas(copies)
     limit = _limit(order, copies[0].spec)
     one_by_one = _OneAtATime(listener)
 
@@ -248,6 +251,25 @@ def _ask(copies: Sequence[Copy], agreed: Callable[[str], None], token: CancelTok
     if foreign:
         shown = ", ".join(foreign[:5]) + (f" and {len(foreign) - 5} more" if len(foreign) > 5 else "")  # noqa: PLR2004
         agreed(f"All rows of {shown} are replaced.")
+
+
+def _make_schemas(copies: Sequence[Copy]) -> None:
+    """Make the schemas of the targets before any table: runs side by side would wait for the one that makes theirs."""
+    specs = [copy.spec for copy in copies if copy.spec is not None]
+    if not specs:
+        return
+    connection = resolve(specs[0].targets[0].connection)
+    backend = backend_for(connection.kind)
+    schemas = {target_ref(spec.targets[0]).schema for spec in specs}
+    if not backend.capabilities.has_sql or schemas == {None}:
+        return
+    session = backend.open(connection)
+    try:
+        for schema in sorted(schema for schema in schemas if schema):
+            if not has_schema(session, schema):
+                session.execute(session.dialect.create_schema(schema))
+    finally:
+        session.close()
 
 
 def _limit(order: Order, spec: PipelineSpec | None) -> int:

@@ -41,6 +41,8 @@ DDL_LOCK_TIMEOUT_S = 10
 CANCEL_TIMEOUT_S = 2.0
 _DDL = ("CREATE", "ALTER", "DROP", "TRUNCATE", "COMMENT", "GRANT", "REVOKE", "REINDEX")
 _READ_SAVEPOINT = "ematix_read"
+_SCHEMA_SAVEPOINT = "ematix_schema"
+_CREATE_SCHEMA = "CREATE SCHEMA IF NOT EXISTS "
 
 _IDENTITY_SQL = """
 SELECT current_database()::text, current_user::text, d.oid::bigint,
@@ -138,11 +140,30 @@ class PostgresSession:
             if ddl:
                 self._connection.execute(f"SET lock_timeout = '{DDL_LOCK_TIMEOUT_S}s'".encode())
             try:
-                cursor = self._connection.execute(sql.encode(), list(params) or None)
-                touched = cursor.rowcount
+                touched = self._make_schema(sql) if sql.startswith(_CREATE_SCHEMA) else self._run(sql, params)
             finally:
                 if ddl and not self._is_failed():
                     self._connection.execute(b"RESET lock_timeout")
+        return touched
+
+    def _run(self, sql: str, params: Sequence[object] = ()) -> int:
+        return self._connection.execute(sql.encode(), list(params) or None).rowcount
+
+    def _make_schema(self, sql: str) -> int:
+        """Make a schema; IF NOT EXISTS alone fails when another session makes it at the same moment."""
+        from psycopg import errors
+
+        inside = self._in_transaction()
+        if inside:
+            self._run(f"SAVEPOINT {_SCHEMA_SAVEPOINT}")
+        try:
+            touched = self._run(sql)
+        except (errors.UniqueViolation, errors.DuplicateSchema):
+            touched = 0
+            if inside:
+                self._run(f"ROLLBACK TO SAVEPOINT {_SCHEMA_SAVEPOINT}")
+        if inside:
+            self._run(f"RELEASE SAVEPOINT {_SCHEMA_SAVEPOINT}")
         return touched
 
     def fetch(self, sql: str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:

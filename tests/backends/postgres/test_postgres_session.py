@@ -369,3 +369,23 @@ def test_a_reading_session_cannot_write_and_a_writing_one_can_whatever_the_datab
     finally:
         reader.close()
         writer.close()
+
+
+def test_two_sessions_make_one_schema(pg_url: str) -> None:
+    one, two = (BACKEND.open(PostgresConnection(name=name, url=pg_url)) for name in ("one", "two"))
+    statement = one.dialect.create_schema("fresh")
+    try:
+        one.begin()
+        one.execute(statement)
+        two.begin()
+        waiting = threading.Timer(0.3, one.commit)
+        waiting.start()
+        two.execute(statement)
+        waiting.join()
+        two.execute('CREATE TABLE "fresh"."t" (a integer)')
+        two.commit()
+        assert two.table(TableRef("fresh", "t")) is not None
+        assert two.execute(statement) in (0, -1)
+    finally:
+        one.close()
+        two.close()
