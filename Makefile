@@ -12,11 +12,12 @@ WITH_SERVERS = $(PY) -m tests.support.mariadb $(WITH_POSTGRES)
 NOTEBOOKS = $(sort $(wildcard notebooks/*.ipynb))
 PYTEST_ARGS ?=
 
-.PHONY: help test test-nightly demo lab bench lint audit fmt docs constraints clean run-tests run-notebooks
+.PHONY: help test coverage test-nightly demo lab bench lint audit fmt docs constraints clean run-tests run-notebooks
 
 help:
 	@echo "make test          all checks and tests (20 minutes at most)"
 	@echo "make test-nightly  the tests that take longer (60 minutes at most)"
+	@echo "make coverage      which lines and branches the tests of \`make test\` reach"
 	@echo "make demo          runs the worked example without a browser"
 	@echo "make lab           opens the worked notebook in JupyterLab"
 	@echo "make bench         measures against hand-written limits"
@@ -45,8 +46,13 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(PY)
 	@$(INSTALL) '.[dev,lab]'
 	@touch $(VENV)/.installed-demo $(VENV)/.installed-lab $@
 
+$(VENV)/.installed-spark: pyproject.toml constraints.txt | $(VENV)/.installed-dev
+	@echo "installing Spark"
+	@$(INSTALL) '.[spark]'
+	@touch $@
+
 $(VENV)/stores/.installed: tools/install_stores | $(PY)
-	@echo "installing the object stores that tests start"
+	@echo "installing the servers that tests start"
 	@PYTHON=$(PY) tools/install_stores $(VENV)/stores && touch $@
 
 $(VENV)/.installed-docs: pyproject.toml constraints.txt | $(PY)
@@ -56,18 +62,23 @@ $(VENV)/.installed-docs: pyproject.toml constraints.txt | $(PY)
 # ---- what one does
 test: lint audit
 	@tools/install_mariadb
-	$(WITH_SERVERS) $(MAKE) --no-print-directory run-tests run-notebooks
+	$(WITH_SERVERS) $(MAKE) --no-print-directory run-notebooks run-tests
 
 run-tests: $(VENV)/.installed-dev $(VENV)/stores/.installed
-	$(PY) -m pytest -m "not nightly" --numprocesses 2 --dist loadfile --cov --cov-report=term $(PYTEST_ARGS)
+	$(PY) -m pytest -m "not nightly" --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 run-notebooks: $(VENV)/.installed-dev
 ifneq ($(NOTEBOOKS),)
 	$(PY) -m pytest --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg --timeout=600 $(NOTEBOOKS)
 endif
 
-test-nightly: $(VENV)/.installed-dev $(VENV)/stores/.installed
+coverage:
 	@tools/install_mariadb
+	$(WITH_SERVERS) $(MAKE) --no-print-directory run-tests PYTEST_ARGS="--cov --cov-report=term $(PYTEST_ARGS)"
+
+test-nightly: $(VENV)/.installed-spark $(VENV)/stores/.installed
+	@tools/install_mariadb
+	@tools/install_java
 	$(WITH_SERVERS) $(PY) -m pytest -m nightly --timeout=3000 $(PYTEST_ARGS)
 
 demo: $(VENV)/.installed-demo
@@ -76,8 +87,13 @@ demo: $(VENV)/.installed-demo
 lab: $(VENV)/.installed-lab
 	$(BIN)/jupyter lab $(firstword $(NOTEBOOKS))
 
-bench: $(VENV)/.installed-dev
-	$(WITH_POSTGRES) $(PY) -m benchmarks $(BENCH_ARGS)
+$(VENV)/peers/.installed: benchmarks/peers.txt | $(PY)
+	@echo "installing what a user would pick instead"
+	@$(PY) -m venv $(VENV)/peers && $(VENV)/peers/bin/python -m pip install --quiet --requirement $< && touch $@
+
+bench: $(VENV)/.installed-dev $(VENV)/peers/.installed
+	@tools/install_mariadb
+	$(WITH_SERVERS) $(PY) -m benchmarks --peers $(VENV)/peers/bin/python $(BENCH_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
@@ -98,7 +114,7 @@ docs: $(VENV)/.installed-docs
 	$(PY) tools/check_links.py
 	$(BIN)/mkdocs build --quiet --strict --config-file tools/mkdocs.yml
 
-constraints: $(VENV)/.installed-dev
+constraints: $(VENV)/.installed-spark
 	$(PY) tools/freeze.py
 
 clean:

@@ -49,6 +49,7 @@ def startup() -> dict[str, dict[str, float]]:
 
 def _measure(command: list[str], folder: str) -> dict[str, float]:
     environment = {**os.environ, "HOME": folder, "XDG_CACHE_HOME": folder}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     walls, cpus = [], []
     for _ in range(ROUNDS + 1):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -13,7 +13,7 @@ from ematix_nb.declare import tables as _tables
 from ematix_nb.declare import transforms as _transforms
 from ematix_nb.declare.fingerprint import fingerprint
 from ematix_nb.errors import DeclarationError
-from ematix_nb.interop.frames import Frames
+from ematix_nb.interop.frames import Frames, as_frame, check_ready
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,18 +58,30 @@ class Pipeline(Frames):
         """Hash of the declaration: the same in cell, module and Python."""
         return fingerprint(self._spec)
 
-    def sync(self, **overrides: Any) -> RunResult:
+    @overload
+    def sync(self, *, into: None = None, **overrides: Any) -> RunResult: ...
+    @overload
+    def sync(self, *, into: str, **overrides: Any) -> Any: ...
+    def sync(self, *, into: str | None = None, **overrides: Any) -> Any:
         """Run it now; raises when the load fails.
 
         Args:
+            into: ``polars``, ``pandas``, ``arrow`` or ``pyspark``: give the rows as a frame, in place of a run. Target,
+                watermark and history are left alone. It goes with ``limit=``, ``arrow_types=`` (pandas) and ``spark=``.
             overrides: Options replaced for this run: ``keys=``, ``mode=``, ``target_connection=``, ...; and ``wait=``
                 (seconds), ``full_refresh=``, ``listener=``, ``token=``.
 
         Raises:
             FlowError: What stopped the load; the target is as it was.
         """
+        if into is not None:
+            return self._frame(into, **overrides)
         result = self.run(**overrides)
         return result if result.status == "partial" else result.raise_for_status()
+
+    def _frame(self, library: str, *, limit: int | None = None, **options: Any) -> Any:
+        check_ready(library, **options)
+        return as_frame(self.to_arrow(limit=limit), library, **options)
 
     def run(self, **overrides: Any) -> RunResult:
         """Run it now; a failed load is in the result."""

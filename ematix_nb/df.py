@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ematix_nb.connections import resolve
 from ematix_nb.declare.address import suggested_name
 from ematix_nb.declare.pipelines import build_pipeline
-from ematix_nb.interop.frames import as_frame, check_library, from_pyspark, to_pandas, to_polars, to_pyspark
+from ematix_nb.interop.frames import as_frame, check_ready, from_pyspark, to_pandas, to_polars, to_pyspark
+from ematix_nb.query.spark import is_spark_frame
 
 if TYPE_CHECKING:
     from ematix_nb.verbs.results import RunResult
@@ -31,10 +32,11 @@ def read_df(connection: Any, sql: str, prefer: str = "auto", *, limit: int | Non
     Raises:
         SqlError: When it is not one SELECT, or the system refuses it.
         DeclarationError: When the library is unknown.
+        MissingDriverError: When it is not installed.
     """
     from ematix_nb.verbs.read import query
 
-    library = check_library("polars" if prefer == "auto" else prefer)
+    library = check_ready("polars" if prefer == "auto" else prefer, **options)
     return as_frame(query(connection, sql, limit=limit), library, **options)
 
 
@@ -54,7 +56,7 @@ def write_df(connection: Any, frame: Any, table: str, *, mode: str = "append", *
     from ematix_nb.verbs.run import run
 
     where = resolve(connection)
-    rows = from_pyspark(frame) if hasattr(frame, "toArrow") else frame
+    rows = from_pyspark(frame) if is_spark_frame(frame) else frame
     options.setdefault("name", f"write_df_{suggested_name(table)}")
     options.setdefault("target", f"{where.name}:{table}")
 

@@ -9,6 +9,7 @@
     ├── RunError              a run did not commit                                 (exit 1)
     │   ├── ConnectError      a system cannot be reached or refuses us
     │   ├── TransientError    the same run may pass when tried again
+    │   │   └── ConflictError another writer was first: plan anew, and try again
     │   ├── DataError         a value, key or row count is refused
     │   ├── SchemaDriftError  the target does not fit the declaration
     │   └── CancelledError    somebody asked the run to stop
@@ -128,6 +129,12 @@ class TransientError(RunError):
     """A failure that may pass when the same run is tried again."""
 
     code = "FLOW-220"
+
+
+class ConflictError(TransientError):
+    """Another writer changed the target first; a new plan on what is there now may pass."""
+
+    code = "FLOW-221"
 
 
 class DataError(RunError):

@@ -8,12 +8,16 @@ from typing import Any, ClassVar
 from ematix_nb.connections import connection_from_settings, register_connection, registered_connections, resolve
 from ematix_nb.connections.registry import registered
 from ematix_nb.declare import cells, registry
+from ematix_nb.declare.cells import parse_cell
 from ematix_nb.declare.fingerprint import connection_name, fingerprint, short
 from ematix_nb.declare.spec import MODES, PipelineSpec, TableSpec
 from ematix_nb.errors import DeclarationError, FlowError
+from ematix_nb.interop.frames import LIBRARIES
 from ematix_nb.verbs.preview_html import escape, framed
 from ematix_nb.verbs.results import Result
 from ematix_nb.verbs.text import neutral
+
+__all__ = ["Definition", "complete_cell", "declare", "parse_cell", "pipeline_facts"]
 
 ORIGIN = registry.file_origin("<ipython-input-")
 """Where declarations of this notebook come from, the same for cells and decorators."""
@@ -69,13 +73,12 @@ class Definition(Result):
         return framed("".join([head, table, *changes, *warnings]))
 
 
-def declare(line: str, body: str) -> Definition:
-    """Read a cell and register what it declares; the same cell again changes nothing.
+def declare(cell: cells.Cell) -> Definition:
+    """Register what a cell declares; the same cell again changes nothing.
 
     Raises:
-        FlowError: The cell is not understood, or another file declares the name.
+        FlowError: Its parts do not fit together, or another file declares the name.
     """
-    cell = cells.parse_cell(line, body)
     if cell.kind == "connection":
         return _connection(cell)
     return _table(cell) if cell.kind == "table" else _pipeline(cell)
@@ -183,16 +186,17 @@ def complete_cell(words: list[str]) -> list[str]:
         (['pipeline'], ['merge'])
     """
     *before, last = words
+    options = {"pipeline": cells.OPTIONS, "query": cells.QUERY_OPTIONS}.get(before[0] if before else "", {})
     if not before:
         choices = list(cells.KINDS)
-    elif before[0] != "pipeline":
+    elif not options:
         choices = list(registry.tables()) if before[0] == "table" else list(registered_connections())
-    elif before[-1] in cells.OPTIONS and cells.OPTIONS[before[-1]].form != "flag":
+    elif before[-1] in options and options[before[-1]].form != "flag":
         choices = _values(before[-1])
     elif last.startswith("-"):
-        choices = [option for option in cells.OPTIONS if option not in before]
+        choices = [option for option in options if option not in before]
     else:
-        choices = list(registry.pipelines()) if len(before) == 1 else []
+        choices = list(registry.pipelines()) if before == ["pipeline"] else []
     return sorted(choice for choice in choices if choice.startswith(last))
 
 
@@ -200,10 +204,11 @@ _CHOICES = {
     "--mode": MODES,
     "--catch-up": ("latest", "all", "none"),
     "--deletes": ("hard", "soft"),
-    "--on-drift": ("evolve", "error", "warn"),
+    "--on-drift": ("evolve", "freeze", "quarantine"),
     "--on-duplicate-key": ("last", "error"),
     "--on-nul": ("error", "strip"),
     "--empty-source": ("keep", "apply"),
+    "--into": LIBRARIES,
 }
 
 

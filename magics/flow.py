@@ -34,7 +34,7 @@ _LOOKING_BACK = ("runs list",)
 
 @magics_class
 class FlowMagics(Magics, Configurable):
-    """`%flow VERB ...` gives the result of a verb; `%%flow connection|table|pipeline` declares."""
+    """`%flow VERB ...` gives a verb's result; `%%flow connection|table|pipeline` declares, `%%flow query` reads."""
 
     widgets = Enum(("auto", "on", "off"), "auto", help="live views: where a front end is there, always, or never").tag(
         config=True
@@ -55,13 +55,21 @@ class FlowMagics(Magics, Configurable):
     def flow(self, line: str, cell: str | None = None) -> Any:
         """Preview, run and export data pipelines; `%flow` alone lists the verbs."""
         if cell is not None:
-            from .cells import declare
-
-            return declare(line, cell)
+            return self._cell(line, cell)
         words = split(line)
         if words and words[0] in self._own:
             return self._own[words[0]](words[1:])
         return self._verb(words)
+
+    def _cell(self, line: str, body: str) -> Result:
+        from .cells import declare, parse_cell
+
+        parsed = parse_cell(line, body)
+        if parsed.kind == "query":
+            from .frames import query
+
+            return query(parsed, frontend.current_shell().user_ns)
+        return declare(parsed)
 
     def _verb(self, words: list[str]) -> Any:
         from ematix_nb.verbs.grammar import HelpRequested, parse
@@ -70,6 +78,11 @@ class FlowMagics(Magics, Configurable):
             parsed = parse(words, prog=PROG)
         except HelpRequested as asked:
             return _shown(asked.text if words else f"{asked.text}\n{_NOTEBOOK_HELP}")
+        if (library := parsed.options.pop("into", None)) is not None:
+            from .frames import pipeline_frame
+
+            _check_names(parsed)
+            return pipeline_frame(parsed, library)
         if parsed.options.pop("bg", False):
             return self._background(parsed)
         return self._foreground(parsed)
@@ -126,20 +139,19 @@ class FlowMagics(Magics, Configurable):
         if words and words[0] == "cancel" and len(words) > 1:
             return [name for name in self.runs.names() if name.startswith(words[-1])]
         own = [word for word in self._own if len(words) == 1 and words[0] and word.startswith(words[0])]
-        given = complete(words)
-        if words[:1] == ["run"] and "--bg".startswith(words[-1]) and words[-1].startswith("-"):
-            given = [*given, "--bg"]
-        return sorted({*own, *given})
+        return sorted({*own, *complete(words)})
 
 
 _NOTEBOOK_HELP = """
 in a notebook only:
   run NAME --bg             run in the background; the card has a button to cancel
+  run NAME --into LIBRARY   its rows as a frame (polars, pandas, arrow, pyspark); nothing is written
   cancel NAME               stop a background run
   debug                     show the traceback of the last error
   %%flow connection NAME    a cell of TOML settings declares a connection
   %%flow table NAME         a cell with a column a line declares a table
-  %%flow pipeline NAME ...  a cell of SQL declares a pipeline"""
+  %%flow pipeline NAME ...  a cell of SQL declares a pipeline
+  %%flow query NAME ...     a cell of SQL, whose rows go into a frame in the variable NAME"""
 
 
 def split(line: str) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from ematix_nb.connections import secret
 from tests.support import azure, gcs, mariadb, postgres, programs, s3
 
 if TYPE_CHECKING:
@@ -73,6 +74,13 @@ def _named_main() -> None:
     main = sys.modules["__main__"]
     if not hasattr(main, "__spec__"):
         main.__spec__ = None
+
+
+@pytest.fixture(autouse=True)
+def _own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Masks the secrets of a test in that test alone: a password `t` would mask the name of the next table."""
+    monkeypatch.setattr(secret, "_known", set(secret._known))
+    monkeypatch.setattr(secret, "_compiled", (0, None))
 
 
 @pytest.fixture(scope="session")
@@ -159,6 +167,22 @@ def store_servers() -> Iterator[Callable[[str], Store]]:
 def fresh_bucket(store_servers: Callable[[str], Store]) -> Callable[[str], Bucket]:
     """Gives an empty bucket of the object store that is named."""
     return lambda name: store_servers(name).fresh()
+
+
+@pytest.fixture(scope="session")
+def delta_bucket(store_servers: Callable[[str], Store]) -> Iterator[Callable[[str], Bucket]]:
+    """Gives an empty bucket of the object store that is named, with all that the Delta library asks of it."""
+    with contextlib.ExitStack() as stack:
+        found: dict[str, Store] = {}
+
+        def fresh(name: str) -> Bucket:
+            if name not in found:
+                server = store_servers(name)
+                starts = isinstance(server, azure.AzureStore)
+                found[name] = stack.enter_context(azure.with_starts(server.endpoint)) if starts else server
+            return found[name].fresh()
+
+        yield fresh
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Writes constraints.txt: the exact versions installed in this environment that the extras `dev` and `lab` ask for."""
+"""Writes constraints.txt: the exact versions installed here that the extras `dev`, `lab` and `spark` ask for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 
 CONSTRAINTS = Path(__file__).parent.parent / "constraints.txt"
 HEAD = """\
-# The exact versions that `make test`, `make demo` and `make lab` install. Written by `make constraints`.
+# The exact versions that `make test`, `make test-nightly`, `make demo` and `make lab` install; by `make constraints`.
 """
 
 
@@ -37,7 +37,7 @@ def closure(name: str, extras: set[str]) -> dict[str, str]:
 
 def main() -> None:
     """Replaces constraints.txt."""
-    versions = closure("ematix-nb", {"dev", "lab"})
+    versions = closure("ematix-nb", {"dev", "lab", "spark"})
     lines = [f"{name}=={version}\n" for name, version in sorted(versions.items())]
     CONSTRAINTS.write_text(HEAD + "".join(lines))
 

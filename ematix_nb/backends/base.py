@@ -263,6 +263,8 @@ class FileScan:
     """``batches(names)`` streams the named columns, file by file, with no engine between."""
     skipped: tuple[str, ...] = ()
     """Files left out (hidden, empty, ``_SUCCESS``), to be told."""
+    count: Callable[[], int | None] = lambda: None
+    """About how many rows there are, without reading them; None when nothing tells."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Threads that read ahead of whoever uses the rows, one for each reader."""
+"""Threads that read ahead of whoever uses the rows, and one that takes them while the next ones are made."""
 
 from __future__ import annotations
 
@@ -91,3 +91,79 @@ def pumped(
         yield from pumps.items()
     finally:
         pumps.stop(stops)
+
+
+PATIENCE_S = 0.5
+"""How long what is being taken may need, after a failure, before it is stopped."""
+
+
+class _Taker(Generic[Item]):
+    """The thread that takes items, in order."""
+
+    def __init__(self, take: Callable[[Item], object], ahead: int) -> None:
+        self._take = take
+        self._waiting: queue.Queue[Any] = queue.Queue(ahead)
+        self._failure: BaseException | None = None
+        self._given_up = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="ematix-send", daemon=True)
+        self._thread.start()
+
+    def put(self, item: object) -> None:
+        """Hand over one item; raises what the thread failed with."""
+        while True:
+            if self._failure is not None:
+                raise self._failure
+            with contextlib.suppress(queue.Full):
+                self._waiting.put(item, timeout=POLL_S)
+                return
+
+    def finish(self) -> None:
+        """Wait until everything is taken."""
+        self.put(_END)
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def give_up(self, stop: Callable[[], None]) -> None:
+        """End the thread, by force when it does not end by itself soon."""
+        self._given_up.set()
+        self._thread.join(PATIENCE_S)
+        if self._thread.is_alive():
+            stop()
+            self._thread.join()
+
+    def _work(self) -> None:
+        try:
+            while not self._given_up.is_set():
+                with contextlib.suppress(queue.Empty):
+                    item = self._waiting.get(timeout=POLL_S)
+                    if item is _END:
+                        return
+                    self._take(item)
+        except BaseException as exc:  # noqa: BLE001 - raised again in the thread that hands over
+            self._failure = exc
+
+
+def pushed(items: Iterable[Item], take: Callable[[Item], object], stop: Callable[[], None], ahead: int) -> None:
+    """Let a thread take items while this one makes the next; returns when all are taken.
+
+    Args:
+        items: Made by the caller's thread.
+        take: Called by the other thread with each item, in order; its failure is raised here.
+        stop: Ends what ``take`` waits for, when making items failed meanwhile.
+        ahead: How many items may wait.
+
+    Example:
+        >>> taken = []
+        >>> pushed([1, 2, 3], taken.append, lambda: None, 2)
+        >>> taken
+        [1, 2, 3]
+    """
+    taker = _Taker(take, ahead)
+    try:
+        for item in items:
+            taker.put(item)
+        taker.finish()
+    except BaseException:
+        taker.give_up(stop)
+        raise

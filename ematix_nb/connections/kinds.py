@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from ematix_nb.errors import DeclarationError, did_you_mean
 
+from .attach import attached
 from .base import Connection, check_keys
 from .secret import Secret, reveal
 from .urlparts import MAX_PORT, UrlParts, check_server_url, split_url
@@ -101,8 +103,11 @@ class SQLiteConnection(Connection):
     read_only: bool = False
     busy_timeout_ms: int = 5000
     """Milliseconds to wait for another writer."""
+    attach: tuple[str, ...] = ()
+    """Databases to read beside it, each as ``name=path``."""
 
     def _check(self) -> None:
+        attached(self)
         _check_range(self, "busy_timeout_ms", 0, None)
 
 
@@ -115,10 +120,55 @@ class DuckDBConnection(Connection):
 
     path: str = ""
     read_only: bool = False
+    attach: tuple[str, ...] = ()
+    """Databases to read beside it, each as ``name=path``."""
+
+    def _check(self) -> None:
+        attached(self)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
-class DeltaLocalConnection(Connection):
+class _DeltaConnection(Connection):
+    """A place with Delta tables, as they are or as they were; as they were, they can only be read."""
+
+    version: int | None = None
+    """The version of every table, from 0; None means the newest."""
+    timestamp: str | None = None
+    """Read every table as it was then: a time with its zone, ``2026-01-31T12:00:00Z``."""
+
+    def _checked(self, setting: str, annotation: str, value: object) -> object:
+        """Also takes the time that a TOML file or Python gives as one."""
+        if setting == "timestamp" and isinstance(value, dt.datetime):
+            value = value.isoformat()
+        return super()._checked(setting, annotation, value)
+
+    def _check(self) -> None:
+        super()._check()
+        where = f"connection `{self.name}` ({self.kind})"
+        if self.version is not None and self.timestamp:
+            what = f"{where} has both `version` and `timestamp`"
+            raise DeclarationError(what, hint="give one of them, or none for the newest version")
+        if isinstance(self.version, int):
+            _check_range(self, "version", 0, None)
+        if self.timestamp and not self._is_open(self.timestamp):
+            _check_moment(self.timestamp, f"connections.{self.name}.timestamp")
+
+
+def _check_moment(text: str, where: str) -> None:
+    """A point in time, which a text without a zone is not."""
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError as exc:
+        what = f"{where} is `{text[:40]}`, expected a time"
+        raise DeclarationError(what, hint="write it as 2026-01-31T12:00:00Z") from exc
+    if moment.tzinfo is None:
+        what = f"{where} is `{text[:40]}`, which has no zone"
+        clock = "" if "T" in text or " " in text else "T00:00:00"
+        raise DeclarationError(what, hint=f"write {text[:40]}{clock}Z for UTC")
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class DeltaLocalConnection(_DeltaConnection):
     """Delta tables below a local folder."""
 
     kind: ClassVar[str] = "delta_local"
@@ -167,14 +217,14 @@ class _S3Connection(Connection):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
-class DeltaS3Connection(_S3Connection):
+class DeltaS3Connection(_DeltaConnection, _S3Connection):
     """Delta tables in a bucket."""
 
     kind: ClassVar[str] = "delta_s3"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
-class DeltaAzureConnection(Connection):
+class DeltaAzureConnection(_DeltaConnection):
     """Delta tables in a container of Azure Blob Storage; without a key the machine's own login is used."""
 
     kind: ClassVar[str] = "delta_azure"
@@ -188,13 +238,14 @@ class DeltaAzureConnection(Connection):
     sas_token: str | None = None
 
     def _check(self) -> None:
+        super()._check()
         if self.account_key is not None and self.sas_token is not None:
             what = f"connection `{self.name}` ({self.kind}) has both `account_key` and `sas_token`"
             raise DeclarationError(what, hint="give one of them")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
-class DeltaGcsConnection(Connection):
+class DeltaGcsConnection(_DeltaConnection):
     """Delta tables in a bucket of Google Cloud Storage; without a service account the machine's own login is used."""
 
     kind: ClassVar[str] = "delta_gcs"

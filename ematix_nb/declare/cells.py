@@ -33,6 +33,7 @@ KINDS = {
     "connection": "%%flow connection NAME: name a system; the body is TOML",
     "table": "%%flow table [SCHEMA.]NAME: declare a table; the body is one column a line",
     "pipeline": "%%flow pipeline NAME --to CONNECTION:TABLE [options]: declare a pipeline; the body is a SELECT",
+    "query": "%%flow query NAME --from CONNECTION [--into LIBRARY]: rows as a frame in NAME; the body is a SELECT",
 }
 """What a ``%%flow`` cell can be, one line each."""
 
@@ -68,7 +69,7 @@ OPTIONS: dict[str, Option] = {
     "--dedup-by": Option("dedup_by", "text", "of one key keep the row with the largest value in this column"),
     "--on-duplicate-key": Option("on_duplicate_key", "text", "last or error"),
     "--on-null-key": Option("on_null_key", "text", "error"),
-    "--on-drift": Option("on_drift", "text", "evolve, error or warn"),
+    "--on-drift": Option("on_drift", "text", "evolve, freeze or quarantine"),
     "--on-nul": Option("on_nul", "text", "error or strip"),
     "--empty-source": Option("empty_source", "text", "keep or apply"),
     "--allow-lossy": Option("allow_lossy", "names", "columns that may lose precision"),
@@ -80,16 +81,24 @@ OPTIONS: dict[str, Option] = {
 """The options of ``%%flow pipeline``."""
 
 
+QUERY_OPTIONS: dict[str, Option] = {
+    "--from": Option("source_connection", "text", "connection the SELECT runs in"),
+    "--into": Option("into", "text", "polars (what it is without), pandas, arrow or pyspark"),
+    "--limit": Option("limit", "number", "stop after so many rows"),
+}
+"""The options of ``%%flow query``."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """A ``%%flow`` cell, understood."""
 
     kind: str
-    """``connection``, ``table`` or ``pipeline``."""
+    """One of :data:`KINDS`."""
     name: str
     body: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Of a pipeline: keywords of ``@ematix.pipeline``, ``table`` beside them."""
+    """Of a pipeline: keywords of ``@ematix.pipeline``, ``table`` beside them; of a query: its own."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Of a connection: its settings as written, secrets included; never print them."""
     columns: tuple[Column, ...] = ()
@@ -138,7 +147,7 @@ def parse_cell(line: str, body: str) -> Cell:
         return _connection(_only_name(kind, line), body, first)
     if kind == "table":
         return _table(rest.strip(), body, first)
-    return _pipeline(line, body, first)
+    return _query(line, body, first) if kind == "query" else _pipeline(line, body, first)
 
 
 def _kinds() -> str:
@@ -259,22 +268,43 @@ def table_spec(cell: Cell) -> TableSpec:
     return tables.make_table(parse_table_name(cell.name), cell.columns)
 
 
-def _pipeline(line: str, body: str, first: int) -> Cell:
+def _named(kind: str, line: str, options: Mapping[str, Option]) -> tuple[str, dict[str, Any]]:
+    """The name on the first line, which is one of Python, and the options behind it."""
     tokens = split_line(line)[1:]
     count = next((n for n, token in enumerate(tokens) if token.text.startswith("-") and not token.quoted), len(tokens))
     name = " ".join(token.text for token in tokens[:count])
     if not name:
-        usage = KINDS["pipeline"].partition(": ")[0]
-        raise UsageError("the name of the pipeline is missing", hint=usage, where="cell line 1")
+        usage = KINDS[kind].partition(": ")[0]
+        raise UsageError(f"the name of the {kind} is missing", hint=usage, where="cell line 1")
     try:
-        check_pipeline_name(name)
+        check_pipeline_name(name, kind)
     except DeclarationError as error:
         raise DeclarationError(error.what, error.hint, "cell line 1") from None
-    options = _options(tokens[count:])
-    empty = not _without_comments(body).strip()
-    if empty and "source_table" not in options:
+    return name, _options(tokens[count:], options)
+
+
+def _check_body(body: str) -> None:
+    if not _without_comments(body).strip():
         what = "there are only comments" if body.strip() else "there is no SQL"
         raise DeclarationError(f"{what} in the cell", hint="write a SELECT below the first line", where="cell")
+
+
+def _query(line: str, body: str, first: int) -> Cell:
+    name, options = _named("query", line, QUERY_OPTIONS)
+    if not name.isidentifier():
+        what = f"`{name}` is not a name for a variable"
+        raise DeclarationError(what, f"`{suggested_name(name).replace('-', '_')}` is one", "cell line 1")
+    _check_body(body)
+    if "source_connection" not in options:
+        raise UsageError("`--from` is missing", hint="--from warehouse", where="cell line 1")
+    return Cell("query", name, body, options, body_line=first)
+
+
+def _pipeline(line: str, body: str, first: int) -> Cell:
+    name, options = _named("pipeline", line, OPTIONS)
+    empty = not _without_comments(body).strip()
+    if "source_table" not in options:
+        _check_body(body)
     if not empty and "source_table" in options:
         raise DeclarationError("both --source-table and SQL are given", hint="take one of them away", where="cell")
     if "target" not in options and "table" not in options:
@@ -289,12 +319,12 @@ def _without_comments(sql: str) -> str:
     return _SQL_COMMENT.sub(_kept, sql).replace(";", "")
 
 
-def _options(tokens: list[Token]) -> dict[str, Any]:
+def _options(tokens: list[Token], known: Mapping[str, Option]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     position = 0
     while position < len(tokens):
-        flag, value, position = _option(tokens, position)
-        option = OPTIONS[flag]
+        flag, value, position = _option(tokens, position, known)
+        option = known[flag]
         if option.form == "several":
             found.setdefault(option.keyword, []).append(value)
             continue
@@ -305,17 +335,17 @@ def _options(tokens: list[Token]) -> dict[str, Any]:
     return found
 
 
-def _option(tokens: list[Token], position: int) -> tuple[str, str, int]:
+def _option(tokens: list[Token], position: int, known: Mapping[str, Option]) -> tuple[str, str, int]:
     """A known flag, its text, and where the next one begins."""
     token = tokens[position]
     flag, equals, value = token.text.partition("=")
     where = f"cell line 1, column {len(PREFIX) + token.column + 1}"
     if not flag.startswith("-"):
         raise UsageError(f"`{token.text}` was not expected", hint="a value with blanks stands in quotes", where=where)
-    if flag not in OPTIONS:
-        hint = _meant(flag) or f"the options are {', '.join(OPTIONS)}"
+    if flag not in known:
+        hint = _meant(flag, known) or f"the options are {', '.join(known)}"
         raise UsageError(f"unknown option `{flag}`", hint=hint, where=where)
-    if OPTIONS[flag].form == "flag":
+    if known[flag].form == "flag":
         if equals:
             raise UsageError(f"`{flag}` takes no value", where=where)
         return flag, "", position + 1
@@ -323,7 +353,7 @@ def _option(tokens: list[Token], position: int) -> tuple[str, str, int]:
         return flag, value, position + 1
     following = tokens[position + 1] if position + 1 < len(tokens) else None
     if following is None or (following.text.startswith("--") and not following.quoted):
-        raise UsageError(f"`{flag}` needs a value: {OPTIONS[flag].meaning}", where=where)
+        raise UsageError(f"`{flag}` needs a value: {known[flag].meaning}", where=where)
     return flag, following.text, position + 2
 
 
@@ -334,14 +364,14 @@ _MEANT = {
 }  # fmt: skip
 
 
-def _meant(flag: str) -> str:
+def _meant(flag: str, known: Mapping[str, Option]) -> str:
     """A suggestion for an unknown flag: the keyword's flag, a known synonym, or the nearest."""
-    by_keyword = {"--" + option.keyword.replace("_", "-"): known for known, option in OPTIONS.items()}
-    same = _MEANT.get(flag.replace("_", "-")) or by_keyword.get(flag.replace("_", "-"))
-    if same:
+    others = {"--" + option.keyword.replace("_", "-"): name for name, option in known.items()}
+    others |= {name: meant for name, meant in _MEANT.items() if meant in known}
+    if same := others.get(flag.replace("_", "-")):
         return f"did you mean `{same}`?"
-    near = did_you_mean(flag, [*OPTIONS, *_MEANT, *by_keyword]).partition("`")[2].partition("`")[0]
-    return f"did you mean `{_MEANT.get(near) or by_keyword.get(near) or near}`?" if near else ""
+    near = did_you_mean(flag, [*known, *others]).partition("`")[2].partition("`")[0]
+    return f"did you mean `{others.get(near, near)}`?" if near else ""
 
 
 def _value(flag: str, option: Option, text: str) -> Any:

@@ -142,7 +142,7 @@ class Policies:
     """What a run does when data or schema are not as hoped. Each default loses nothing."""
 
     on_drift: str = "evolve"
-    """``evolve`` (add columns, widen types), ``error`` or ``warn``."""
+    """``evolve`` (add columns, widen types), ``freeze``, ``quarantine``, or ``warn`` (leave new columns out)."""
     on_duplicate_key: str = "last"
     """``last`` (by watermark, event time or arrival) or ``error``."""
     dedup_by: str | None = None

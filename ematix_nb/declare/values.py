@@ -13,13 +13,15 @@ from ematix_nb.errors import DeclarationError, did_you_mean
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "catch_up": ("latest", "all", "none"),
-    "on_drift": ("evolve", "error", "warn"),
+    "on_drift": ("evolve", "freeze", "quarantine", "warn"),
     "on_duplicate_key": ("last", "error"),
     "on_null_key": ("error",),
     "empty_source": ("keep", "apply"),
     "on_nul": ("error", "strip"),
     "handle_deletes": ("hard", "soft"),
 }
+_SYNONYMS = {"on_drift": {"error": "freeze"}}
+"""Older words for some of them, as the source document has them."""
 _MODE_ALIASES = {"scd1": "merge"}
 _MODE_MEANT = {
     "upsert": "merge", "update": "merge", "insert": "append", "replace": "truncate", "overwrite": "truncate",
@@ -47,10 +49,10 @@ def mode(value: object) -> str:
 
 
 def choice(option: str, value: object) -> str:
-    """One of the words that an option may have."""
+    """One of the words that an option may have; a synonym becomes its official word."""
     allowed = CHOICES[option]
-    if isinstance(value, str) and value in allowed:
-        return value
+    if isinstance(value, str) and (chosen := _SYNONYMS.get(option, {}).get(value, value)) in allowed:
+        return chosen
     hint = did_you_mean(str(value), allowed) or f"it may be {', '.join(allowed)}"
     raise DeclarationError(f"{option} is `{value}`", hint=hint)
 

@@ -165,6 +165,9 @@ class _Selection:
         if name in self.book.scratch:
             cell = self.book.scratch[name].place
             raise UsageError(f"name `{name}` is defined in {cell}, which is tagged flow-scratch", "untag it", where)
+        if name in self.book.explored:
+            what = f"name `{name}` is a frame that a query read in {self.book.explored[name].place}"
+            raise UsageError(what, "read it inside the function: get_connection(...).read_df(...)", where)
         if self.book.stars:
             what = f"name `{name}` may come from `from {self.book.stars[0]} import *`"
             raise UsageError(what, "import it by its name", where)

@@ -58,6 +58,8 @@ class Notebook:
     dropped: list[Line] = field(default_factory=list)
     scratch: dict[str, NotebookCell] = field(default_factory=dict)
     """Names that scratch cells define."""
+    explored: dict[str, NotebookCell] = field(default_factory=dict)
+    """Names of frames that ``%%flow query`` cells read."""
     stars: list[str] = field(default_factory=list)
     """Modules of which everything is imported."""
     future: set[str] = field(default_factory=set)
@@ -85,7 +87,9 @@ def read_units(cells: Iterable[NotebookCell]) -> Notebook:
         tags = tags_of(cell)
         source = cell.source.lstrip("\n")
         if source.startswith("%%flow"):
-            if SCRATCH not in tags:
+            if (name := _queried(source)) is not None:
+                book.explored[name] = cell
+            elif SCRATCH not in tags:
                 book.units += _flow_unit(cell, source)
                 python.append((cell, tags, []))
             continue
@@ -100,6 +104,12 @@ def read_units(cells: Iterable[NotebookCell]) -> Notebook:
         in_order += [flows[id(cell)]] if id(cell) in flows else _python_units(statements, tags, modules, book)
     book.units = in_order
     return book
+
+
+def _queried(source: str) -> str | None:
+    """The variable of a ``%%flow query`` cell, which looks and declares nothing; None for other cells."""
+    words = source.partition("\n")[0].split()
+    return (words[2] if len(words) > 2 else "") if words[1:2] == ["query"] else None  # noqa: PLR2004  magic, kind, name
 
 
 def _statements(cell: NotebookCell, tags: set[str], book: Notebook) -> list[Statement]:

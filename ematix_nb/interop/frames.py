@@ -9,14 +9,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from ematix_nb.errors import DeclarationError, MissingDriverError, did_you_mean
+from ematix_nb.interop.spark import INSTALL_SPARK, session_of, to_pyspark
+from ematix_nb.query.spark import from_pyspark
 
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
     import pyarrow as pa
 
+__all__ = ["as_frame", "check_library", "check_ready", "from_pyspark", "to_pandas", "to_polars", "to_pyspark"]
+
 Library = Literal["polars", "pandas", "arrow", "pyspark"]
 LIBRARIES: tuple[Library, ...] = ("polars", "pandas", "arrow", "pyspark")
+
+INSTALL = {"pyspark": INSTALL_SPARK}
+"""What to do about a missing library that is no dependency of ours."""
 
 
 def as_frame(table: pa.Table, library: str = "polars", **options: Any) -> Any:
@@ -54,6 +61,32 @@ def check_library(name: str) -> str:
     raise DeclarationError(message, did_you_mean(name, LIBRARIES) or 'for example "polars"')
 
 
+def check_ready(library: str, **options: Any) -> str:
+    """The name itself, when frames of that library can be made here and now; asked before rows are read.
+
+    Args:
+        library: ``polars``, ``pandas``, ``arrow`` or ``pyspark``.
+        options: As `as_frame` takes them.
+
+    Raises:
+        DeclarationError: The library is another one, does not know an option, or no Spark session is there.
+        MissingDriverError: It is not installed.
+    """
+    from importlib.util import find_spec
+
+    known = {"pandas": ("arrow_types",), "pyspark": ("spark",)}.get(check_library(library), ())
+    for name in options:
+        if name not in known:
+            message = f"frames of {library} have no option `{name}`"
+            raise DeclarationError(message, did_you_mean(name, known) or f"known: {', '.join(known) or 'none'}")
+    if library != "arrow" and find_spec(library) is None:
+        message = f"{library} is not installed"
+        raise MissingDriverError(message, INSTALL.get(library, f"pip install {library}"))
+    if library == "pyspark":
+        session_of(options.get("spark"))
+    return library
+
+
 def to_polars(table: pa.Table) -> pl.DataFrame:
     """A polars frame over the same memory where polars allows it."""
     import polars as pl
@@ -74,41 +107,6 @@ def to_pandas(table: pa.Table, *, arrow_types: bool = True) -> pd.DataFrame:
     import pandas as pd
 
     return table.to_pandas(types_mapper=pd.ArrowDtype)
-
-
-def to_pyspark(table: pa.Table, *, spark: Any = None) -> Any:
-    """A Spark frame.
-
-    Args:
-        table: The rows.
-        spark: The session; None for the active one.
-
-    Raises:
-        MissingDriverError: When pyspark is not installed.
-        DeclarationError: When no session is given and none is active.
-    """
-    try:
-        from pyspark.sql import SparkSession
-    except ImportError as exc:
-        message = "pyspark is not installed"
-        raise MissingDriverError(message, 'pip install "ematix-nb[spark]"') from exc
-    session = spark or SparkSession.getActiveSession()
-    if session is None:
-        message = "no Spark session is active"
-        raise DeclarationError(message, "pass one: to_pyspark(spark=SparkSession.builder.getOrCreate())")
-    return session.createDataFrame(table)
-
-
-def from_pyspark(frame: Any) -> pa.Table:
-    """The rows of a Spark frame as an Arrow table.
-
-    Raises:
-        DeclarationError: When it is no Spark frame.
-    """
-    if not hasattr(frame, "toArrow"):
-        message = f"expected a Spark frame, got {type(frame).__name__}"
-        raise DeclarationError(message, "other frames need no conversion: return them from the pipeline's function")
-    return frame.toArrow()
 
 
 class Frames:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ematix_nb.backends.base import Verdict
 from ematix_nb.declare.arrow_values import constant, moment, text
 from ematix_nb.declare.data_types import TIMESTAMPTZ, UUID, Stored
 from ematix_nb.declare.spec import BATCH_ID, LOADED_AT
 from ematix_nb.events import SILENT, BatchRead
 from ematix_nb.load import window as windows
-from ematix_nb.load.conversions import caster
+from ematix_nb.load.conversions import caster, nulls
 from ematix_nb.load.failpoints import failpoint
 from ematix_nb.load.partitions import read_in_partitions
+from ematix_nb.load.quarantine import Held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,6 +63,13 @@ class SourceBatches:
         """Texts that lost a NUL character."""
         self.watermark = ""
         """The largest watermark seen, as text."""
+        self.held = Held(plan, context) if plan.quarantine is not None else None
+        """The rows that do not fit the target."""
+
+    @property
+    def quarantined(self) -> int:
+        """How many rows do not fit the target."""
+        return self.held.rows if self.held is not None else 0
 
     def staged(self) -> Iterator[pa.RecordBatch]:
         """All data columns, the hidden ones included."""
@@ -75,19 +84,25 @@ class SourceBatches:
         import pyarrow as pa
 
         types = {column.name: column.type for column in self._plan.data}
-        casts = [caster(name, self._kinds[name], types[name]) for name in names]
+        casts = [self._caster(name, types[name]) for name in names]
         self._expect(self._plan.source_sql)
-        for batch in self._read():
+        for whole in self._read():
             self._context.token.check()
             failpoint("fetch")
-            self._watch(batch)
+            self._watch(whole)
+            batch = whole if self.held is None else self.held.take(whole, self.rows)
             arrays = [cast(batch.column(name), self.rows) for cast, name in zip(casts, names, strict=True)]
             if self._plan.strip_nul:
                 arrays = [self._without_nul(array) for array in arrays]
             extra = self._meta(batch.num_rows) if meta else []
-            self._count(batch.num_rows, batch.nbytes)
+            self._count(whole.num_rows, whole.nbytes)
             everything = [*zip(names, arrays, strict=True), *extra]
             yield pa.RecordBatch.from_arrays([array for _, array in everything], names=[name for name, _ in everything])
+
+    def _caster(self, name: str, target: DataType) -> Callable[[pa.Array, int], pa.Array]:
+        """The cast of a column; of one whose values go into quarantine only NULLs are left."""
+        refused = {column.name for column in self._plan.columns if column.verdict is Verdict.REFUSED}
+        return nulls(target) if name in refused else caster(name, self._kinds[name], target)
 
     def _read(self) -> Iterator[pa.RecordBatch]:
         """The rows as the source gives them, by one session or several."""

@@ -7,6 +7,7 @@ does not fit, by column, row and value; no value is ever changed silently.
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from ematix_nb.declare.data_types import INTEGER_KINDS, NESTED_KINDS, DataType, 
 from ematix_nb.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import pyarrow as pa
 
@@ -36,6 +37,8 @@ FLOATS = ("float", "double")
 CHECKED_KINDS = ("timestamp", "timestamptz", "time", "bytes", "array", "struct", "map")
 """Kinds whose types differ by what they hold at most."""
 LONGEST_SHOWN = 80
+FEW = 8
+"""Values that are looked at one by one where not all of them fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +196,60 @@ def caster(name: str, source: DataType, target: DataType) -> Callable[[pa.Array,
     return cast
 
 
+def misfits(name: str, source: DataType, target: DataType) -> Callable[[pa.Array, int], Iterator[tuple[int, str]]]:
+    """A function that finds the values of a column that do not fit: their rows in the batch, and why, in no order.
+
+    Its second argument is the number of rows before the batch.
+    """
+    import pyarrow as pa
+
+    if source.kind in INTEGER_KINDS and target.kind in INTEGER_KINDS:
+        return functools.partial(_beyond, name, source, target)
+    wanted = to_arrow(target)
+    cast = caster(name, source, target)
+    checks = target.kind == "uuid" or bool(target.kind == "string" and target.length)
+
+    def fit(values: pa.Array) -> bool:
+        try:
+            cast(values, 0) if checks else _cast(values, source, target, wanted)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError, DataError):
+            return False
+        return True
+
+    def find(values: pa.Array, before: int) -> Iterator[tuple[int, str]]:
+        left = [(0, len(values))]
+        while left:
+            start, rows = left.pop()
+            if rows > FEW and not fit(values.slice(start, rows)):
+                half = rows // 2
+                left += [(start + half, rows - half), (start, half)]
+            for row in range(start, start + rows) if rows <= FEW else ():
+                try:
+                    cast(values.slice(row, 1), before + row)
+                except DataError as error:
+                    yield row, error.what
+
+    return find
+
+
+def _beyond(name: str, source: DataType, target: DataType, values: pa.Array, before: int) -> Iterator[tuple[int, str]]:
+    """The whole numbers beyond the range of a smaller type."""
+    import pyarrow.compute as pc
+
+    (low, high), (least, most) = INTEGER_RANGE[source.kind], INTEGER_RANGE[target.kind]
+    far = pc.or_(pc.less(values, max(low, least)), pc.greater(values, min(high, most)))
+    for row in pc.indices_nonzero(pc.fill_null(far, False)).to_pylist():
+        yield row, _misfit(name, values[row], before + row + 1, target)
+
+
+def nulls(target: DataType) -> Callable[[pa.Array, int], pa.Array]:
+    """A function like that of `caster`, for a column that holds no value."""
+    import pyarrow as pa
+
+    wanted = to_arrow(target)
+    return lambda values, _before: pa.nulls(len(values), wanted)
+
+
 def _cast(values: pa.Array, source: DataType, target: DataType, wanted: pa.DataType) -> pa.Array:
     import pyarrow as pa
     import pyarrow.types as pt
@@ -208,8 +265,8 @@ def _cast(values: pa.Array, source: DataType, target: DataType, wanted: pa.DataT
     if source.kind == "interval" and target.kind in TEXT_LIKE:
         texts = [None if value is None else iso_interval(value) for value in values.to_pylist()]
         return pa.array(texts, pa.string(), from_pandas=False)
-    if pt.is_boolean(values.type) and pt.is_integer(wanted):
-        return values.cast(wanted)
+    if pt.is_string(values.type) and pt.is_integer(wanted):
+        return _whole(values, wanted)
     if pt.is_integer(values.type) and pt.is_decimal(wanted):
         return values.cast(pa.decimal128(38, 0) if wanted.scale == 0 else pa.decimal256(76, wanted.scale)).cast(wanted)
     if pt.is_floating(values.type) and pt.is_floating(wanted) and wanted.bit_width < values.type.bit_width:
@@ -219,17 +276,27 @@ def _cast(values: pa.Array, source: DataType, target: DataType, wanted: pa.DataT
     return values.cast(wanted)
 
 
+def _whole(values: pa.Array, wanted: pa.DataType) -> pa.Array:
+    """Texts as whole numbers, when that is all they say: ``007`` would lose its zeros."""
+    result = values.cast(wanted)
+    if not result.cast(values.type).equals(values):
+        message = "a text is not the plain form of a whole number"
+        raise ValueError(message)
+    return result
+
+
 def _as_json(values: pa.Array) -> pa.Array:
     import pyarrow as pa
 
-    texts = [None if v is None else json.dumps(v, default=_jsonable, ensure_ascii=False) for v in values.to_pylist()]
+    texts = [None if v is None else json.dumps(v, default=plain_text, ensure_ascii=False) for v in values.to_pylist()]
     return pa.array(texts, pa.string(), from_pandas=False)
 
 
-def _jsonable(value: Any) -> Any:
+def plain_text(value: Any) -> str:
+    """A value that JSON lacks, as text: bytes as hexadecimal digits, times in ISO-8601."""
     if isinstance(value, bytes):
         return "\\x" + value.hex()
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+    return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)
 
 
 def iso_interval(value: Any) -> str:
@@ -254,9 +321,16 @@ def _bad_value(
             high = middle
         else:
             low = middle
-    shown = _shown(values[low])[:LONGEST_SHOWN] if len(values) else ""
-    message = f"column `{name}`, row {before + low + 1}: {shown!r} does not fit {target}"
-    return DataError(message, "convert it in the SELECT, or declare the column with a type that holds it")
+    if not len(values):
+        return DataError(f"column `{name}` ({source}) does not go into {target}", "cast it in the SELECT")
+    return DataError(
+        _misfit(name, values[low], before + low + 1, target),
+        "convert it in the SELECT, or declare the column with a type that holds it",
+    )
+
+
+def _misfit(name: str, value: pa.Scalar, row: int, target: DataType) -> str:
+    return f"column `{name}`, row {row}: {_shown(value)[:LONGEST_SHOWN]!r} does not fit {target}"
 
 
 def _shown(scalar: pa.Scalar) -> str:

@@ -12,15 +12,15 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.declare.spec import Column
-from ematix_nb.errors import DataError, TransientError
+from ematix_nb.errors import ConflictError, DataError
 from ematix_nb.events import PhaseStarted, SchemaChanged, Warned
 from ematix_nb.load.batches import META_TYPES, SourceBatches
 from ematix_nb.load.delta_scratch import Scratch
 from ematix_nb.load.failpoints import failpoint
-from ematix_nb.load.planner import TargetSide
+from ematix_nb.load.quarantine import check_some_fit, into_delta, write_aside
 from ematix_nb.load.schema import VERSIONED
 from ematix_nb.load.sql_load import Outcome
-from ematix_nb.load.targets import own_names
+from ematix_nb.load.targets import TargetSide, own_names
 from ematix_nb.state.delta_state import DeltaState
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from ematix_nb.backends.delta.places import PlacedRows
     from ematix_nb.declare.spec import PipelineSpec, TableRef, TargetSpec
     from ematix_nb.load.context import RunContext
     from ematix_nb.load.plan import LoadPlan
@@ -98,8 +99,13 @@ class DeltaLoad:
         else:
             self._staged = self.session.stage(self.thing, self._columns(), rows, self.context.run_id)
         failpoint("stage_write")
+        aside = self._batches.quarantined
         self.outcome.add("rows_read", self._batches.rows)
-        self.outcome.add("rows_inserted", self._batches.rows if self.context.dry else self._staged.rows)
+        self.outcome.add("rows_inserted", self._batches.rows - aside if self.context.dry else self._staged.rows)
+        if self._batches.held is not None and aside:
+            self.outcome.add("rows_quarantined", aside)
+            self.warn(self._batches.held.words())
+        check_some_fit(self.plan.mode, self.outcome.counts)
         self.outcome.watermark = self._batches.watermark
         if self._batches.stripped:
             self.warn(f"{self._batches.stripped} texts lost their NUL characters (on_nul='strip')")
@@ -130,10 +136,9 @@ class DeltaLoad:
             )
         if self._scratch is not None:
             self._scratch.apply()
-            if not self.context.dry and self._scratch.only_new and not self._is_empty():
-                columns = self._scratch.columns
-                rows = self._scratch.new_rows()
-                self._staged = self.session.stage(self.thing, columns, rows, self.context.run_id)
+            if not self.context.dry and not self._is_empty() and (rows := self._scratch.rows_to_write()) is not None:
+                checked = self._until_stopped(rows)
+                self._staged = self.session.stage(self.thing, self._scratch.columns, checked, self.context.run_id)
             return
         self._phase("apply")
         empties = self.plan.mode == "truncate" and not self._batches.rows and self.plan.target_exists
@@ -142,10 +147,15 @@ class DeltaLoad:
             self.warn("the source gave no rows; the target is kept as it was (empty_source='apply' empties it)")
         failpoint("apply")
         counts = self.outcome.counts
-        if counts["rows_read"] != counts["rows_inserted"]:
+        if counts["rows_read"] != counts["rows_inserted"] + self._batches.quarantined:
             message = f"rows read and rows written do not agree: {counts}"
             raise DataError(message, "nothing was written; please report this")
         failpoint("check_counts")
+
+    def _until_stopped(self, rows: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in rows:
+            self.context.token.check()
+            yield batch
 
     def _is_empty(self) -> bool:
         """Whether the comparison found nothing to change in a table that is there."""
@@ -164,12 +174,18 @@ class DeltaLoad:
         keyed = self._scratch is not None and self.plan.mode in KEYED
         table = self._table if keyed else self._newest()
         tags = state.before_commit(table, lease, record, mark)
+        if self.spec.policies.on_drift == "quarantine":
+            write_aside(into_delta, self.session, self.thing, self._batches.held, state, record)
         if self.outcome.kept_empty or self._is_empty():
             self.session.commit_nothing(self.thing, table, tags)
             self.session.discard(self.thing, self.context.run_id)
+        elif self._scratch is not None and self._scratch.replaced:
+            self.session.commit_replaced(
+                self.thing, table, self._staged, self._scratch.replaced, tags, columns=self._scratch.columns
+            )
         elif self._scratch is not None and not self._scratch.only_new:
             changes, identity = self._scratch.changes()
-            self.session.commit_changes(self.thing, table, changes, identity, tags)
+            self.session.commit_changes(self.thing, table, changes, identity, tags, columns=self._scratch.columns)
         else:
             mode = "overwrite" if self.plan.mode == "truncate" else "append"
             columns = self._columns() if self._scratch is None else self._scratch.columns
@@ -181,11 +197,27 @@ class DeltaLoad:
         newest = self.session.table(self.session.target(self.thing))
         if (newest is None) != (self._table is None) or (newest and newest.schema() != self._table.schema()):
             message = f"the columns of `{self.thing}` changed while this run was at work; nothing was committed"
-            raise TransientError(message, "run again: the run plans anew")
+            raise ConflictError(message, "run again: the run plans anew")
         return newest
+
+    def start_over(self) -> bool:
+        """After a commit that lost: remove what this load made, so that another can take its place.
+
+        False when there is nothing to do again: the commit landed after all, or the source gives its rows only once.
+        """
+        if self._state is not None:
+            state, lease = self._state[:2]
+            if state.has_committed(lease) or self.source.once:
+                return False
+        if self._scratch is not None:
+            self._scratch.close()
+        self.session.discard(self.thing, self.context.run_id)
+        return True
 
     def close(self) -> None:
         """Remove what a dry run or a failed run left."""
+        if self._batches.held is not None:
+            self._batches.held.close()
         if self._scratch is not None:
             self._scratch.close()
         if self._state is None and not self.context.dry:
@@ -203,6 +235,11 @@ class DeltaLoad:
         from ematix_nb.backends.delta.scan import make_scan
 
         return make_scan(self._table, self.thing).batches(names)
+
+    def placed(self, columns: list[Column], keys: list[str]) -> PlacedRows | None:
+        """The table's rows by their place, with these columns; None where the library has to change the table."""
+        placed: PlacedRows | None = self.session.placed(self.thing, self._table, columns, keys)
+        return placed
 
     def source_rows(self) -> SourceBatches:
         """The source's rows, cast for the table."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ematix_nb.declare.spec import BATCH_ID, LOADED_AT
 from ematix_nb.errors import SchemaDriftError
+from ematix_nb.load.drift import FREEZE, UNCHANGED, WARN, check_frozen, fits, missing, renamed, retyped
 from ematix_nb.load.plan import SchemaChange
 from ematix_nb.load.schema import VERSIONED, SchemaPlan, check_case, check_not_null, engine_columns
 
@@ -29,12 +30,16 @@ def plan_delta(
     if found is None:
         return SchemaPlan(tuple(wanted), (SchemaChange(f"create table {ref}", ""),), meta)
     have = {column.name: column for column in found.columns}
-    data, drift = [], []
+    data, drift, changes, left_out = [], [], [], []
     for column in wanted:
         existing = have.get(column.name)
         if existing is None:
             check_case(column.name, have)
-            drift.append((f"`{column.name}` ({column.type})", f"add column {column.name} {column.type}"))
+            drift.append(missing(column))
+            changes.append(SchemaChange(f"add column {column.name} {column.type}", ""))
+            left_out.append(column.name)
+        elif on_drift != WARN and not fits(column.type, existing.type):
+            drift.append(retyped(column, existing))
         data.append(existing or dataclasses.replace(column, nullable=True))
     for column in engine_columns(dialect, mode):
         if column.name in have:
@@ -42,14 +47,13 @@ def plan_delta(
         if column.name in {each.name for each in VERSIONED}:
             message = f"`{ref}` exists without `{column.name}`: it was not made for mode scd2"
             raise SchemaDriftError(message, "name a new table, or add the scd2 columns by hand")
-        drift.append((f"`{column.name}`", f"add column {column.name}"))
+        drift.append(f"column `{column.name}` is missing in the target")
+        changes.append(SchemaChange(f"add column {column.name}", ""))
     check_not_null(wanted, found, mode)
-    changes = tuple(SchemaChange(text, "") for _, text in drift)
-    missing = tuple(f"column {what} is missing in the target" for what, _ in drift)
-    if drift and on_drift == "error":
-        message = f"the target `{ref}` does not fit: " + "; ".join(missing)
-        raise SchemaDriftError(message, "change the table, or allow on_drift='evolve'")
-    if drift and on_drift == "warn":
+    if on_drift == FREEZE:
+        check_frozen(found, wanted, drift)
+    if on_drift in UNCHANGED:
+        told = tuple(drift) if on_drift == WARN else ()
         kept = tuple(column for column in data if column.name in have)
-        return SchemaPlan(kept, (), tuple(name for name in meta if name in have), missing)
-    return SchemaPlan(tuple(data), changes, meta)
+        return SchemaPlan(kept, (), tuple(name for name in meta if name in have), told, tuple(left_out))
+    return SchemaPlan(tuple(data), tuple(changes), meta, renamed(wanted, found))

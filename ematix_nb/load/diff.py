@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from ematix_nb.backends.base import Verdict
 from ematix_nb.declare.data_types import BOOLEAN, to_arrow
 from ematix_nb.declare.spec import IS_CURRENT, VALID_FROM
-from ematix_nb.load.conversions import caster
+from ematix_nb.load.conversions import caster, nulls
+from ematix_nb.load.quarantine import Splitter, without
 from ematix_nb.words import counted
 
 if TYPE_CHECKING:
@@ -32,6 +34,30 @@ def diff_rows(
 ) -> tuple[tuple[Change, ...], dict[str, int], str]:
     """What the sampled rows would change: the changes, their counts, and what they cover."""
     covers = "all rows of the source" if complete else f"the first {counted(sample.num_rows, 'row')} of the source"
+    sample, aside = _split(plan, sample)
+    changes, counts, note = _compared(plan, side, sample, covers)
+    return changes, {**counts, "quarantine": aside} if aside else counts, note
+
+
+def _split(plan: LoadPlan, sample: pa.Table) -> tuple[pa.Table, int]:
+    """The rows that fit the target, and how many do not."""
+    if plan.quarantine is None:
+        return sample, 0
+    import pyarrow as pa
+
+    splitter = Splitter(plan)
+    kept, rows = [], 0
+    for batch in sample.combine_chunks().to_batches():
+        unfit = splitter.reasons(batch, rows)
+        rows += batch.num_rows
+        kept.append(without(batch, sorted(unfit)))
+    found = pa.Table.from_batches(kept, schema=sample.schema)
+    return found, rows - found.num_rows
+
+
+def _compared(
+    plan: LoadPlan, side: OpenTarget, sample: pa.Table, covers: str
+) -> tuple[tuple[Change, ...], dict[str, int], str]:
     rows = _cast(plan, sample)
     if plan.mode in ("append", "truncate"):
         changes = tuple({"change": "insert", "key": {}, "before": None, "after": row} for row in rows)
@@ -51,9 +77,10 @@ def diff_rows(
 
 def _cast(plan: LoadPlan, sample: pa.Table) -> list[dict[str, Any]]:
     kinds = {column.name: column.type for column in plan.source_columns}
+    refused = {column.name for column in plan.columns if column.verdict is Verdict.REFUSED}
     names, arrays = [], []
     for column in plan.data:
-        cast = caster(column.name, kinds[column.name], column.type)
+        cast = nulls(column.type) if column.name in refused else caster(column.name, kinds[column.name], column.type)
         arrays.append(cast(sample.column(column.name).combine_chunks(), 0).to_pylist())
         names.append(column.name)
     return [dict(zip(names, values, strict=True)) for values in zip(*arrays, strict=True)]

@@ -32,6 +32,9 @@ STEPS = (
 )
 """In the order of a run; each is reached right after the step was done."""
 
+ASIDE = "aside"
+"""Reached by loads into folders and Delta tables alone, when the rows that do not fit lie beside the target."""
+
 _action: Callable[[str], None] | None = None
 
 

@@ -13,9 +13,9 @@ from ematix_nb.events import PhaseStarted, Warned
 from ematix_nb.load import window as windows
 from ematix_nb.load.batches import META_TYPES, SourceBatches
 from ematix_nb.load.failpoints import failpoint
-from ematix_nb.load.planner import TargetSide
+from ematix_nb.load.quarantine import check_some_fit, into_folder, write_aside
 from ematix_nb.load.sql_load import Outcome
-from ematix_nb.load.targets import own_names
+from ematix_nb.load.targets import TargetSide, own_names
 from ematix_nb.state.file_state import FileState
 
 if TYPE_CHECKING:
@@ -85,7 +85,12 @@ class FileLoad:
         failpoint("stage_write")
         self.outcome.add("rows_read", self.batches.rows)
         self.outcome.add("rows_inserted", written.rows)
-        self.outcome.add("rows_deduplicated", self.batches.rows - written.rows)
+        aside = self.batches.quarantined
+        self.outcome.add("rows_deduplicated", self.batches.rows - aside - written.rows)
+        if self.batches.held is not None and aside:
+            self.outcome.add("rows_quarantined", aside)
+            self._warn(self.batches.held.words())
+        check_some_fit(self.plan.mode, self.outcome.counts)
         self.outcome.watermark = self.batches.watermark
         failpoint("stage_done")
 
@@ -98,7 +103,8 @@ class FileLoad:
             self._warn("the source gave no rows; the target is kept as it was (empty_source='apply' empties it)")
         failpoint("apply")
         counts = self.outcome.counts
-        if counts["rows_read"] != counts["rows_inserted"] + counts["rows_deduplicated"]:
+        aside = self.batches.quarantined
+        if counts["rows_read"] != counts["rows_inserted"] + counts["rows_deduplicated"] + aside:
             message = f"rows read and rows written do not agree: {counts}"
             raise DataError(message, "nothing was written; please report this")
         failpoint("check_counts")
@@ -112,10 +118,14 @@ class FileLoad:
         """Publish files and state by one conditional create."""
         if self._state is not None:
             state, lease, record, mark = self._state
+            if self.spec.policies.on_drift == "quarantine":
+                write_aside(into_folder, self.session, self.thing, self.batches.held, state, record)
             state.publish(lease, record, mark, self._listed)
 
     def close(self) -> None:
         """Remove what a dry run or a failed run left."""
+        if self.batches.held is not None:
+            self.batches.held.close()
         if self._state is None:
             self.session.discard(self.thing, self.context.run_id)
 

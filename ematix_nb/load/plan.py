@@ -57,6 +57,20 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Quarantine:
+    """Where rows go that the target cannot take as it is."""
+
+    name: str
+    """The table or folder beside the target; it is made by the first run that needs it."""
+    columns: tuple[tuple[str, str], ...]
+    """Columns that decide, with the reason: ``("more", "is not in the target")``."""
+
+    def words(self) -> str:
+        """For people: where to, and when."""
+        return f"rows go to {self.name} when " + " or ".join(f"`{column}` {why}" for column, why in self.columns)
+
+
+@dataclass(frozen=True)
 class LoadPlan:
     """Everything that a run is going to do to one target."""
 
@@ -105,6 +119,8 @@ class LoadPlan:
     """The source is read in ranges of this column; empty when it is not."""
     partitions: int = 1
     """By how many sessions at once, in one snapshot."""
+    quarantine: Quarantine | None = None
+    """Some rows may not fit, and are held beside the target; None: there are none, or they fail the run."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON for ``--format json``."""
@@ -134,6 +150,9 @@ class LoadPlan:
             "route_reason": self.route_reason,
             "partitions": self.partitions,
             "partition_column": self.partition_column or None,
+            "quarantine": {"name": self.quarantine.name, "columns": dict(self.quarantine.columns)}
+            if self.quarantine
+            else None,
             "schema_changes": [change.text for change in self.schema_changes],
             "schema_sql": [change.sql for change in self.schema_changes if change.sql],
             "statements": list(self.statements),

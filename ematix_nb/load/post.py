@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 import inspect
@@ -188,6 +187,8 @@ def _call(step: Any, connection: TransformConnection, parent: ParentContext | No
     arguments = [connection, parent][: len(inspect.signature(step).parameters)]
     result = step(*arguments)
     if inspect.iscoroutine(result):
+        import asyncio
+
         result = asyncio.run(result)
     if isinstance(result, str):
         connection.execute(result)

@@ -17,18 +17,16 @@ from ematix_nb.backends.registry import backend_for
 from ematix_nb.backends.schemas import has_schema
 from ematix_nb.connections import redact, resolve
 from ematix_nb.declare.spec import MODES
-from ematix_nb.errors import CANCELLED, CancelledError, FlowError, LockedError
-from ematix_nb.events import RunFinished, RunStarted
+from ematix_nb.errors import CANCELLED, CancelledError, ConflictError, FlowError, LockedError, TransientError
+from ematix_nb.events import RunFinished, RunStarted, Warned
 from ematix_nb.load import window as windows
-from ematix_nb.load.delta_load import DeltaLoad, delta_side
 from ematix_nb.load.failpoints import failpoint
 from ematix_nb.load.failure import recorded
-from ematix_nb.load.file_load import FileLoad, file_side
 from ematix_nb.load.heartbeat import Heartbeat
-from ematix_nb.load.planner import TargetSide, make_plan
+from ematix_nb.load.planner import make_plan
 from ematix_nb.load.source import open_source
 from ematix_nb.load.sql_load import SqlLoad
-from ematix_nb.load.targets import file_thing, own_names, state_name, state_store, target_ref
+from ematix_nb.load.targets import TargetSide, file_thing, own_names, state_name, state_store, target_ref
 from ematix_nb.state import liveness
 from ematix_nb.state.model import COUNT_NAMES, Claim, Lease, RunRecord, Watermark
 
@@ -42,6 +40,8 @@ if TYPE_CHECKING:
     from ematix_nb.state.model import StateStore
 
 
+TRIES = 5
+"""How often a load is worked out anew while other writers change its target first."""
 SEARCHED_RUNS = 1000
 """Runs that are searched for the table which an old watermark belongs to."""
 
@@ -89,9 +89,8 @@ class OpenTarget:
     def side(self) -> TargetSide:
         """What the planner has to know."""
         if not self.is_sql:
-            sides = {"files": file_side, "delta": delta_side}
-            make = sides[self.session.capabilities.executor]
-            return make(self.connection.name, self.ref, self.thing, self.session)
+            describe, _ = self._executor()
+            return describe(self.connection.name, self.ref, self.thing, self.session)
         info = self.session.table(self.ref)
         return TargetSide(
             self.connection.name,
@@ -140,9 +139,17 @@ class OpenTarget:
         """The executor for this kind of target."""
         if self.is_sql:
             return SqlLoad(plan, self.spec, self.target, source, self.session, context)
+        return self._executor()[1](plan, self.spec, self.target, source, self.session, self.thing, context)
+
+    def _executor(self) -> tuple[Callable[..., TargetSide], Callable[..., Any]]:
+        """What describes a target without SQL to the planner, and what loads it; imported for such a target alone."""
         if self.session.capabilities.executor == "delta":
-            return DeltaLoad(plan, self.spec, self.target, source, self.session, self.thing, context)
-        return FileLoad(plan, self.spec, self.target, source, self.session, self.thing, context)
+            from ematix_nb.load.delta_load import DeltaLoad, delta_side
+
+            return delta_side, DeltaLoad
+        from ematix_nb.load.file_load import FileLoad, file_side
+
+        return file_side, FileLoad
 
     def reader(self) -> tuple[Any, str]:
         """A session that answers SELECT over the target, and the target's name in it."""
@@ -215,34 +222,73 @@ def _leased_run(side: OpenTarget, source: OpenSource, plan: LoadPlan, context: R
 
 
 def _work(side: OpenTarget, source: OpenSource, lease: Lease, record: RunRecord, context: RunContext) -> TargetOutcome:
-    """Plan again under the lease (another run may have moved the watermark meanwhile), load, commit."""
-    stored = side.watermark()
+    """Load under the lease; where another writer changes the target first, all of it again on what is there then."""
     if context.slot is not None and side.state.slot(side.name, context.slot).done:
         side.state.withdraw(lease)
         return TargetOutcome(context.run_id, f"{side.connection.name}:{side.ref}", "already-done")
+    beat = Heartbeat(lease, side.reopen_state) if side.session.capabilities.many_writers else contextlib.nullcontext()
+    done: TargetOutcome | None = None
+    attempt = 0
+    with beat:
+        while done is None:
+            attempt += 1
+            done = _attempt(side, source, lease, record, context, attempt)
+    failpoint("release")
+    _finished(context, side.spec.name, done)
+    return done
+
+
+def _attempt(
+    side: OpenTarget, source: OpenSource, lease: Lease, record: RunRecord, context: RunContext, attempt: int
+) -> TargetOutcome | None:
+    """Plan (another run may have moved the watermark since the lease was asked for), load, commit.
+
+    None when another writer was first and the load can be worked out anew.
+    """
+    stored = side.watermark()
     failpoint("read_state")
     plan = make_plan(side.spec, side.target, source, side.side(), stored, full_refresh=context.full_refresh)
     failpoint("open_source")
-    context.listener.on_event(
-        RunStarted(run_id=context.run_id, pipeline=plan.pipeline, target=plan.target, mode=plan.mode)
-    )
-    beat = Heartbeat(lease, side.reopen_state) if side.session.capabilities.many_writers else contextlib.nullcontext()
+    if attempt == 1:
+        context.listener.on_event(
+            RunStarted(run_id=context.run_id, pipeline=plan.pipeline, target=plan.target, mode=plan.mode)
+        )
     loader = side.loader(plan, source, context)
     context.token.check()
-    with beat, _undone(side, loader):
-        loader.prepare()
-        _begin(side)
-        failpoint("tx_begin")
-        loader.apply()
-        if loader.outcome.kept_empty and side.is_sql:
-            side.session.rollback()
+    try:
+        with _undone(side, loader):
+            loader.prepare()
             _begin(side)
-        done = _commit(side, loader, plan, lease, record, stored, context)
+            failpoint("tx_begin")
+            loader.apply()
+            if loader.outcome.kept_empty and side.is_sql:
+                side.session.rollback()
+                _begin(side)
+            done = _commit(side, loader, plan, lease, record, stored, context)
+    except ConflictError as error:
+        _again(loader, context, attempt, error)
+        return None
     with contextlib.suppress(FlowError):
         loader.close()
-    failpoint("release")
-    _finished(context, plan, done)
     return done
+
+
+def _again(loader: Any, context: RunContext, attempt: int, error: ConflictError) -> None:
+    """Prepare the next attempt of a load that lost.
+
+    Raises:
+        ConflictError: When it cannot be done again.
+        TransientError: When it lost too often.
+    """
+    if not loader.start_over():
+        raise error
+    if attempt == TRIES:
+        message = f"{error.what}; so it went {TRIES} times"
+        raise TransientError(message, "run it while the other writers rest") from error
+    context.token.check()
+    message = f"another writer changed the target first: the load is worked out anew (try {attempt + 1} of {TRIES})"
+    context.listener.on_event(Warned(run_id=context.run_id, pipeline=loader.plan.pipeline, message=message))
+    context.started = context.clock.now()  # not before the run that was first
 
 
 @contextlib.contextmanager
@@ -414,11 +460,11 @@ def _after_commit(side: OpenTarget, exc: BaseException) -> TargetOutcome:
     return dataclasses.replace(side.landing, warnings=(*side.landing.warnings, f"after the commit: {exc.what}"))
 
 
-def _finished(context: RunContext, plan: LoadPlan, done: TargetOutcome) -> None:
+def _finished(context: RunContext, pipeline: str, done: TargetOutcome) -> None:
     context.listener.on_event(
         RunFinished(
             run_id=context.run_id,
-            pipeline=plan.pipeline,
+            pipeline=pipeline,
             status=done.status,
             counts=done.counts,
             seconds=done.seconds,

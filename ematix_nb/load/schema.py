@@ -19,12 +19,14 @@ from ematix_nb.declare.spec import (
 )
 from ematix_nb.errors import SchemaDriftError
 from ematix_nb.load.conversions import conversion
+from ematix_nb.load.drift import EVOLVE, FREEZE, UNCHANGED, WARN, check_frozen, fits, missing, renamed, retyped
 from ematix_nb.load.plan import SchemaChange
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ematix_nb.backends.base import TableInfo
+    from ematix_nb.declare.data_types import DataType
     from ematix_nb.sql.dialect import Dialect
 
 META = (
@@ -48,6 +50,8 @@ class SchemaPlan:
     changes: tuple[SchemaChange, ...]
     meta: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """Columns of the source that the target does not have and does not get."""
 
 
 def plan_schema(  # noqa: PLR0913  each is one fact of the target or of the declaration
@@ -79,32 +83,8 @@ def plan_schema(  # noqa: PLR0913  each is one fact of the target or of the decl
         raise SchemaDriftError(message, "name a table as the target")
     if found.unfit is not None:
         raise SchemaDriftError(*found.unfit)
-    return _existing(dialect, wanted, found, mode=mode, keys=keys, on_drift=on_drift)
-
-
-def plan_files(ref: TableRef, wanted: Sequence[Column], found: TableInfo | None, *, on_drift: str) -> SchemaPlan:
-    """Decide the columns of a folder of files: new columns join, a type may only grow.
-
-    Raises:
-        SchemaDriftError: When the policy forbids a difference, or a type cannot grow without loss.
-    """
-    meta = tuple(column.name for column in META)
-    if found is None:
-        return SchemaPlan(tuple(wanted), (SchemaChange(f"create folder {ref}", ""),), meta)
-    have = {column.name: column for column in found.columns}
-    drift = []
-    for column in wanted:
-        existing = have.get(column.name)
-        if existing is None:
-            drift.append(f"column `{column.name}` ({column.type}) is new")
-        elif conversion(column.type, existing.type).verdict is Verdict.REFUSED:
-            message = f"column `{column.name}` is {existing.type} in the files and {column.type} in the source"
-            raise SchemaDriftError(message, "cast it in the SELECT, or write to another folder")
-    if drift and on_drift == "error":
-        message = f"the target `{ref}` does not fit: " + "; ".join(drift)
-        raise SchemaDriftError(message, "allow on_drift='evolve', or write to another folder")
-    changes = tuple(SchemaChange(text, "") for text in drift)
-    return SchemaPlan(tuple(wanted), changes, meta)
+    sizes = _key_sizes(mode, keys, primary_key, unique)
+    return _existing(dialect, wanted, found, sizes, mode=mode, keys=keys, on_drift=on_drift)
 
 
 def engine_columns(dialect: Dialect, mode: str) -> tuple[Column, ...]:
@@ -124,16 +104,13 @@ def _new_table(
     unique: Sequence[Sequence[str]],
 ) -> SchemaPlan:
     changes = []
-    key = tuple(primary_key) or tuple(keys)
-    if mode == "scd2":
-        key = (*(keys or key), VALID_FROM)
-    not_null = set(key)
-    sizes = {name: len(group) for group in (*unique, tuple(keys), key) for name in group}
+    key = _primary_key(mode, keys, primary_key)
+    sizes = _key_sizes(mode, keys, primary_key, unique)
     data = tuple(
         dataclasses.replace(
             column,
-            nullable=column.nullable and column.name not in not_null,
-            type=dialect.key_type(column.type, sizes[column.name]) if column.name in sizes else column.type,
+            nullable=column.nullable and column.name not in key,
+            type=_made_type(dialect, column, sizes),
         )
         for column in wanted
     )
@@ -148,6 +125,26 @@ def _new_table(
     else:
         changes.extend(_unique(dialect, ref, group) for group in unique)
     return SchemaPlan(data, tuple(change for change in changes if change.sql), tuple(column.name for column in META))
+
+
+def _primary_key(mode: str, keys: Sequence[str], primary_key: Sequence[str]) -> tuple[str, ...]:
+    """The primary key of a table that is made for a mode."""
+    if mode == "scd2":
+        return (*(tuple(keys) or tuple(primary_key)), VALID_FROM)
+    return tuple(primary_key) or tuple(keys)
+
+
+def _key_sizes(
+    mode: str, keys: Sequence[str], primary_key: Sequence[str], unique: Sequence[Sequence[str]]
+) -> dict[str, int]:
+    """Columns of keys and unique indexes, with the number of columns that they share an index with."""
+    groups = (*unique, tuple(keys), _primary_key(mode, keys, primary_key))
+    return {name: len(group) for group in groups for name in group}
+
+
+def _made_type(dialect: Dialect, column: Column, sizes: Mapping[str, int]) -> DataType:
+    """The type that a column gets in a table that is made."""
+    return dialect.key_type(column.type, sizes[column.name]) if column.name in sizes else column.type
 
 
 def _with_schema(table: SchemaPlan, dialect: Dialect, schema: str) -> SchemaPlan:
@@ -174,13 +171,14 @@ def _existing(
     dialect: Dialect,
     wanted: Sequence[Column],
     found: TableInfo,
+    sizes: Mapping[str, int],
     *,
     mode: str,
     keys: Sequence[str],
     on_drift: str,
 ) -> SchemaPlan:
     have = {column.name: column for column in found.columns}
-    data, changes, drift, warnings = [], [], [], []
+    data, changes, drift, warnings, left_out = [], [], [], [], []
     for column in wanted:
         if column.name in found.generated:
             warnings.append(f"column `{column.name}` is computed by the target and is not written")
@@ -188,44 +186,43 @@ def _existing(
         existing = have.get(column.name)
         if existing is None:
             check_case(column.name, have)
-            drift.append(f"column `{column.name}` ({column.type}) is missing in the target")
-            added = dataclasses.replace(column, nullable=True)
+            drift.append(missing(column))
+            left_out.append(column.name)
+            data.append(dataclasses.replace(column, nullable=True))
             text = f"add column {column.name} {column.type}"
-            changes.append(SchemaChange(text, dialect.add_column(found.ref, added)))
-            data.append(added)
+            changes.append(SchemaChange(text, dialect.add_column(found.ref, data[-1])))
             continue
-        kept, change = _type_change(dialect, found.ref, column, existing, alter=on_drift != "warn")
+        kept, change = _type_change(dialect, found.ref, column, existing, alter=on_drift == EVOLVE)
         data.append(kept)
-        if change:
-            drift.append(f"column `{column.name}` is {existing.type} in the target and {column.type} in the source")
-            changes.append(change)
-    meta = []
+        changes += [change] if change else []
+        if change or not (on_drift == WARN or fits(_made_type(dialect, column, sizes), existing.type)):
+            drift.append(retyped(column, existing))
+    meta = tuple(column.name for column in engine_columns(dialect, mode))
     for column in engine_columns(dialect, mode):
         if column.name in have:
-            meta.append(column.name)
             continue
-        drift.append(f"column `{column.name}` is missing in the target")
-        if mode == "scd2" and column.name in (VALID_FROM, VALID_TO, IS_CURRENT, ROW_HASH):
+        if column.name in {each.name for each in VERSIONED}:
             message = f"`{found.ref}` exists without `{column.name}`: it was not made for mode scd2"
             raise SchemaDriftError(message, "name a new table, or add the scd2 columns by hand")
+        drift.append(f"column `{column.name}` is missing in the target")
         added = dataclasses.replace(column, nullable=True)
         changes.append(SchemaChange(f"add column {column.name}", dialect.add_column(found.ref, added)))
-        meta.append(column.name)
     if mode == "merge" and keys and not _is_unique(keys, found):
         drift.append(f"there is no unique index on the keys ({', '.join(keys)})")
         changes.append(_unique(dialect, found.ref, keys))
     check_not_null(wanted, found, mode)
-    meta_names = tuple(name for name in meta if name in (LOADED_AT, BATCH_ID))
-    if on_drift == "error" and drift:
-        message = f"the target `{found.ref}` does not fit: " + "; ".join(drift)
-        raise SchemaDriftError(message, "change the table, or allow on_drift='evolve'")
-    if on_drift == "warn" and drift:
+    meta = tuple(name for name in meta if name in (LOADED_AT, BATCH_ID))
+    if on_drift == FREEZE:
+        check_frozen(found, wanted, drift)
+    if on_drift in UNCHANGED:
         if mode == "merge" and keys and not _is_unique(keys, found):
             message = f"`{found.ref}`: there is no unique index on the keys ({', '.join(keys)})"
             raise SchemaDriftError(message, "make one, or allow on_drift='evolve'")
+        told = drift if on_drift == WARN else []
         kept_data = tuple(have[column.name] for column in data if column.name in have)
-        return SchemaPlan(kept_data, (), tuple(name for name in meta_names if name in have), (*warnings, *drift))
-    return SchemaPlan(tuple(data), tuple(changes), meta_names, tuple(warnings))
+        meta = tuple(name for name in meta if name in have)
+        return SchemaPlan(kept_data, (), meta, (*warnings, *told), tuple(left_out))
+    return SchemaPlan(tuple(data), tuple(changes), meta, (*warnings, *renamed(wanted, found)))
 
 
 def _type_change(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import traceback
@@ -13,6 +12,7 @@ from ematix_nb.backends.registry import open_session
 from ematix_nb.connections import redact
 from ematix_nb.declare.functions import arity
 from ematix_nb.errors import DeclarationError, FlowError, RunError
+from ematix_nb.query.spark import from_pyspark, is_spark_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +41,8 @@ class OpenSource:
     """Equal to the target's identity when both are one database; empty for files and frames."""
     place: str = ""
     """Equal for two sessions of one database under any login."""
+    once: bool = False
+    """The rows can be read one time only."""
     same_database: bool = False
     """Source and target are one database, so the target's session can read it too."""
 
@@ -112,6 +114,8 @@ def source_query(spec: PipelineSpec, source: Any, target: Any) -> Any:
     try:
         result = function(*handles[:wanted])
         if inspect.iscoroutine(result):
+            import asyncio
+
             result = asyncio.run(result)
     except FlowError:
         raise
@@ -120,6 +124,8 @@ def source_query(spec: PipelineSpec, source: Any, target: Any) -> Any:
     finally:
         for handle in handles:
             handle.close()
+    if is_spark_frame(result):
+        return from_pyspark(result)
     if isinstance(result, str) or is_frame(result):
         return result
     message = f"pipeline `{spec.name}` must return SQL text or a frame; its function returned {type(result).__name__}"
@@ -136,6 +142,13 @@ def _function_error(spec: PipelineSpec, exc: Exception) -> RunError:
 def is_frame(value: object) -> bool:
     """Whether a value is a table that Arrow can read: Arrow, polars, pandas, or anything with a C stream."""
     return hasattr(value, "__arrow_c_stream__") or type(value).__module__.split(".")[0] in ("pandas", "polars")
+
+
+def is_reader(frame: object) -> bool:
+    """Whether a frame gives its rows only once."""
+    import pyarrow as pa
+
+    return isinstance(frame, pa.RecordBatchReader)
 
 
 def open_reader(connection: Any, *, create: bool = True) -> Any:
@@ -158,7 +171,7 @@ def open_source(spec: PipelineSpec, source: Any, target: Any, target_session: An
         from ematix_nb.query import open_frames
 
         frames = open_frames({FRAME: query})
-        return OpenSource(frames, frames.dialect, f"SELECT * FROM {FRAME}", "frame")
+        return OpenSource(frames, frames.dialect, f"SELECT * FROM {FRAME}", "frame", once=is_reader(query))
     session = open_reader(source, create=source != target)  # a target may be made by its first run
     identity = getattr(session, "identity", "") if session.capabilities.has_sql else ""
     same = bool(identity) and identity == getattr(target_session, "identity", None)

@@ -14,6 +14,7 @@ from ematix_nb.load import window as windows
 from ematix_nb.load.batches import META_TYPES, SourceBatches
 from ematix_nb.load.failpoints import failpoint
 from ematix_nb.load.plan import COPY_THROUGH, INSERT_SELECT
+from ematix_nb.load.quarantine import check_columns, check_some_fit, create_statement, stored_columns, table_beside
 from ematix_nb.load.targets import own_names
 from ematix_nb.sql.statements import CHAIN, NEW_VERSIONS, LoadStatements
 from ematix_nb.words import counted
@@ -62,7 +63,7 @@ class SqlLoad:
         self._first = not session.capabilities.transactional_ddl
         """Changes of the schema commit by themselves, so they come before the transaction."""
         self._real = plan.ref
-        self._made = False
+        self._made: list[TableRef] = []
         if self._first and context.dry and plan.schema_changes:
             plan = dataclasses.replace(plan, ref=STAND_IN)
         self.plan = plan
@@ -99,7 +100,9 @@ class SqlLoad:
         failpoint("stage_write")
         if analyze := dialect.analyze(STAGE, self._joined_by()):
             self.session.execute(analyze)
-        self.outcome.add("rows_read", rows)
+        self.outcome.add("rows_read", rows + self.batches.quarantined)
+        if self.batches.quarantined:
+            self.outcome.add("rows_quarantined", self.batches.quarantined)
         failpoint("stage_done")
         self.context.token.check()
 
@@ -115,6 +118,7 @@ class SqlLoad:
         if not self._first:
             self._change_schema()
         getattr(self, f"_{self.plan.mode}")()
+        self._hold()
         failpoint("apply")
         self._find_watermark()
         self.context.token.check()
@@ -127,8 +131,39 @@ class SqlLoad:
             return
         for change in self.plan.schema_changes:
             self.session.execute(change.sql)
-            self._made = self._made or (self._first and not self.plan.target_exists)
+            if self._first and not self.plan.target_exists and self.plan.ref not in self._made:
+                self._made.append(self.plan.ref)
             self._emit_change(change.text)
+        self._make_quarantine()
+
+    def _make_quarantine(self) -> None:
+        """Make the table for the rows that do not fit, when there are some and it is not there."""
+        if not self._holds:
+            return
+        ref = table_beside(self._real)
+        if (found := self.session.table(ref)) is not None:
+            check_columns(str(ref), found.columns)
+            return
+        self.session.execute(create_statement(self.session.dialect, ref))
+        if self._first:
+            self._made.append(ref)
+        self._emit_change(f"create table {ref}")
+
+    @property
+    def _holds(self) -> bool:
+        """Whether rows have to be written beside the target."""
+        return self.plan.quarantine is not None and bool(self.batches.quarantined) and not self.context.dry
+
+    def _hold(self) -> None:
+        """Write the rows that do not fit, in the transaction of those that do."""
+        held = self.batches.held
+        if held is None or not held.rows:
+            return
+        check_some_fit(self.plan.mode, self.outcome.counts)
+        self._warn(held.words())
+        if self._holds:
+            store = self.session.dialect.store
+            self.session.write(table_beside(self._real), stored_columns(store), held.batches(store))
 
     def _stand_in(self) -> None:
         """A temporary table that looks and is filled like the target, with the planned changes: nobody else sees it."""
@@ -146,10 +181,9 @@ class SqlLoad:
             self._emit_change(change.text)
 
     def undo(self) -> None:
-        """After a failure and its rollback: remove the table that this run made, unless somebody has filled it."""
-        if self._made:
-            self._made = False
-            self.session.drop_if_empty(self.plan.ref)
+        """After a failure and its rollback: remove the tables that this run made, unless somebody has filled them."""
+        while self._made:
+            self.session.drop_if_empty(self._made.pop())
 
     def write_state(self, state: Any, lease: Lease, record: RunRecord, mark: Watermark | None) -> None:
         """Watermark, slot, history and the fence, in the open transaction."""
@@ -162,6 +196,8 @@ class SqlLoad:
 
     def close(self) -> None:
         """Drop the temporary tables."""
+        if self.batches.held is not None:
+            self.batches.held.close()
         self._drop_stage()
         if self.plan.ref != self._real:
             self._drop(STAND_IN)
@@ -172,7 +208,7 @@ class SqlLoad:
         if self.plan.route == INSERT_SELECT:
             return int(self.session.execute(self.statements.stage_select(self.plan.source_sql)))
         if self.plan.route == COPY_THROUGH:
-            return int(self.session.copy_into(STAGE, columns, self.batches.chunks(self.plan.source_sql)))
+            return int(self.session.copy_into(STAGE, columns, self.batches.chunks(self._selected())))
         return int(self.session.write(STAGE, columns, self.batches.staged()))
 
     def _direct(self) -> int:
@@ -182,11 +218,14 @@ class SqlLoad:
         meta = [Column(name, self.session.dialect.store(META_TYPES[name]).type) for name in self.plan.meta]
         columns = [*self.plan.data, *meta]
         if self.plan.route == COPY_THROUGH:
-            names = self.session.dialect.columns([column.name for column in self.plan.data])
-            values = "".join(f", {value}" for _, value in self.statements.meta)
-            query = f"SELECT {names}{values} FROM {self.session.dialect.wrap(self.plan.source_sql, 'source')}"
+            query = self._selected("".join(f", {value}" for _, value in self.statements.meta))
             return int(self.session.copy_into(self.plan.ref, columns, self.batches.chunks(query)))
         return int(self.session.write(self.plan.ref, columns, self.batches.final()))
+
+    def _selected(self, more: str = "") -> str:
+        """The query for the columns that are written; some of the source's may be left out."""
+        names = self.session.dialect.columns([column.name for column in self.plan.data])
+        return f"SELECT {names}{more} FROM {self.session.dialect.wrap(self.plan.source_sql, 'source')}"
 
     # -- modes ------------------------------------------------------------------------------------------------
 
@@ -202,7 +241,7 @@ class SqlLoad:
             return
         inserted = self._append_window() if window.lower else self._append_missing()
         self.outcome.add("rows_inserted", inserted)
-        self.outcome.add("rows_deduplicated", self.outcome.counts.get("rows_read", 0) - inserted)
+        self.outcome.add("rows_deduplicated", self._staged_rows() - inserted)
 
     def _append_window(self) -> int:
         """Overlap first (a difference of multisets against what this pipeline appended), then the new tail."""
@@ -338,7 +377,8 @@ class SqlLoad:
             raise DataError(f"{message}, which would close what had not begun", hint)
 
     def _staged_rows(self) -> int:
-        return self.outcome.counts.get("rows_read", 0) - self.outcome.counts.get("rows_deduplicated", 0)
+        counts = self.outcome.counts
+        return counts.get("rows_read", 0) - counts.get("rows_quarantined", 0) - counts.get("rows_deduplicated", 0)
 
     def _scd2_chain(self) -> None:
         event = self.plan.event_column or ""
@@ -392,6 +432,9 @@ class SqlLoad:
         self.outcome.add("rows_deduplicated", touched[-1])
 
     def _deletes_allowed(self) -> bool:
+        if self.batches.quarantined:
+            self._warn("some rows went to quarantine; nothing was deleted, because their keys are not gone")
+            return False
         if self.outcome.counts.get("rows_read") or self.spec.policies.empty_source == "apply":
             return True
         self._warn("the source gave no rows; nothing was deleted (empty_source='apply' deletes all)")
@@ -418,10 +461,11 @@ class SqlLoad:
             self.outcome.watermark = windows.text(windows.parse(str(top), kind))
 
     def _check_counts(self) -> None:
-        """Rows read = applied + deduplicated; anything else is a loss and stops the run."""
+        """Rows read = applied + deduplicated + quarantined; anything else is a loss and stops the run."""
         counts = self.outcome.counts
         read = counts.get("rows_read", 0)
-        applied = sum(counts.get(f"rows_{name}", 0) for name in ("inserted", "unchanged", "deduplicated", "filtered"))
+        aside = ("deduplicated", "filtered", "quarantined")
+        applied = sum(counts.get(f"rows_{name}", 0) for name in ("inserted", "unchanged", *aside))
         applied -= self._reopened
         if self.plan.mode == "merge":
             applied += counts.get("rows_updated", 0)

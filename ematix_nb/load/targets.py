@@ -1,12 +1,14 @@
-"""Where the target of a pipeline is: its table or folder, the name of its state, and how to read that state alone."""
+"""The target of a pipeline: what plans know of it, its table or folder, and its state."""
 
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.registry import backend_for
 from ematix_nb.connections import resolve
+from ematix_nb.connections.attach import is_attached
 from ematix_nb.declare.address import parse_table_name
 from ematix_nb.declare.spec import TableRef
 from ematix_nb.errors import DeclarationError
@@ -14,8 +16,29 @@ from ematix_nb.errors import DeclarationError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ematix_nb.backends.base import TableInfo
     from ematix_nb.declare.spec import PipelineSpec, TargetSpec
     from ematix_nb.state.model import StateStore
+
+
+@dataclass(frozen=True)
+class TargetSide:
+    """What the planner has to know of a target."""
+
+    connection: str
+    ref: TableRef
+    info: TableInfo | None
+    capabilities: Any
+    dialect: Any
+    """Has ``store``; of SQL targets everything else too."""
+    identity: str
+    backend: str
+    place: str = ""
+    """Equal to the source's when both may wait for each other's locks."""
+    target_word: str = "files"
+    """What a target without SQL is, for people."""
+    schema_exists: bool = True
+    """The schema that is to hold the table; True where there is none to make."""
 
 
 def target_ref(target: TargetSpec) -> TableRef:
@@ -25,13 +48,21 @@ def target_ref(target: TargetSpec) -> TableRef:
         DeclarationError: The target has tables, and this is not the name of one.
     """
     if target.table is not None:
-        return target.table.ref
+        return _own(target, target.table.ref)
     try:
-        return parse_table_name(target.thing)
+        return _own(target, parse_table_name(target.thing))
     except DeclarationError:
         if backend_for(resolve(target.connection).kind).capabilities.has_sql:
             raise
         return TableRef(None, target.thing)
+
+
+def _own(target: TargetSpec, ref: TableRef) -> TableRef:
+    """The name, when it is not one in a database that is only attached."""
+    if is_attached(resolve(target.connection), ref.schema):
+        message = f"`{target.connection}:{ref}` is in a database that is attached to be read"
+        raise DeclarationError(message, "give that database a connection of its own")
+    return ref
 
 
 def file_thing(target: TargetSpec) -> str:

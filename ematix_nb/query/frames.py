@@ -27,6 +27,7 @@ class FrameRelation:
     columns: tuple[Column, ...]
     register: Callable[[Any, str], None]
     batches: Callable[[list[str]], Iterator[pa.RecordBatch]]
+    count: Callable[[], int | None] = lambda: None
 
 
 def open_frames(frames: Mapping[str, Any], *, threads: int = 1) -> FrameSession:
@@ -82,7 +83,7 @@ def _table_relation(source: pa.Table, schema: pa.Schema, columns: tuple[Column, 
         empty = pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
         context.register_record_batches(quoted(table), [found or [empty]])
 
-    return FrameRelation(columns, register, batches)
+    return FrameRelation(columns, register, batches, lambda: int(source.num_rows))
 
 
 def _plain(field: pa.Field, name: str) -> pa.DataType:

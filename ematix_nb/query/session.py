@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ematix_nb.backends.base import BATCH_ROWS, Capabilities
+from ematix_nb.backends.files.streams import inner_name
 from ematix_nb.declare.data_types import from_arrow, to_arrow
 from ematix_nb.declare.spec import Column
 from ematix_nb.errors import (
@@ -28,6 +29,7 @@ from ematix_nb.words import counted
 
 from .dialect import DataFusionDialect
 from .errors import translated
+from .pushed import conditions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,6 +53,11 @@ class Relation(Protocol):
     @property
     def batches(self) -> Callable[[list[str]], Iterator[pa.RecordBatch]]:
         """Streams the named columns."""
+        ...
+
+    @property
+    def count(self) -> Callable[[], int | None]:
+        """Tells about how many rows there are, or None."""
         ...
 
 
@@ -106,7 +113,7 @@ class FrameSession:
         self._threads = threads
         self._engine: Any = None
         self._relations: dict[tuple[str, ...], Relation] = {}
-        self._registered: set[tuple[str, ...]] = set()
+        self._registered: dict[tuple[str, ...], str] = {}
         self._schemas: set[str] = set()
         self._running: Running | None = None
         self._interrupted = False
@@ -143,12 +150,19 @@ class FrameSession:
             raise SqlError(message, "describe the query again")
         schema = pa.schema([(column.name, to_arrow(column.type)) for column in columns])
         self._interrupted = False
+        self._narrow(frame)
         with self._reading(query):
             for batch in _sized(_pick(*plain) if plain else self._run(frame), batch_rows):
                 yield fitted(batch, schema)
                 if self._interrupted:
                     raise CancelledError(CANCELLED)
             self._check(False)
+
+    def estimate(self, query: str) -> int | None:
+        """About how many rows a SELECT gives, where that is known before they are read."""
+        checked = check_select(query, "datafusion")
+        plain = self._plain(checked)
+        return plain[0].count() if plain else None
 
     def _run(self, frame: Any) -> Iterator[pa.RecordBatch]:
         """What DataFusion gives, stopped by ``interrupt``."""
@@ -243,8 +257,16 @@ class FrameSession:
 
             self._context.catalog().register_schema(folded[0], Schema.memory_schema())
             self._schemas.add(folded[0])
-        relation.register(self._context, ".".join('"' + part.replace('"', '""') + '"' for part in folded))
-        self._registered.add(folded)
+        name = ".".join('"' + part.replace('"', '""') + '"' for part in folded)
+        relation.register(self._context, name)
+        self._registered[folded] = inner_name(name)
+
+    def _narrow(self, frame: Any) -> None:
+        """Tell tables that are streamed what a query asks of them; without one they give all rows."""
+        found = conditions(frame) if frame is not None else {}
+        for folded, relation in self._relations.items():
+            if hasattr(relation, "narrow"):
+                relation.narrow(found.get(self._registered.get(folded, "")))
 
     def interrupt(self) -> None:
         """Stop the query that is running, from another thread; at once."""

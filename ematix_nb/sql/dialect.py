@@ -42,8 +42,15 @@ class Dialect:
     """``INSERT ... ON CONFLICT (keys) DO UPDATE ... WHERE`` exists; without it a merge is an update, then an insert."""
     tells_inserted: ClassVar[str] = ""
     """A condition over a row that an upsert of a plain table ``t`` returns: it was inserted, not updated."""
+    random: ClassVar[str] = "random()"
+    """A number from 0 to 1, another one for each row."""
     type_names: ClassVar[dict[str, str]] = {}
     """Kind -> type name, for kinds without parameters."""
+
+    @property
+    def steps_engine(self) -> str:
+        """Under which name `ematix_nb.sql.normalizers` knows the system."""
+        return self.name
 
     def quote(self, identifier: str) -> str:
         """Quote one identifier.
@@ -241,6 +248,10 @@ class Dialect:
 
     def comparable(self, expression: str, kind: DataType) -> str:
         """An expression that can be compared for equality (types without it become text)."""
+        return expression
+
+    def grouped(self, expression: str) -> str:
+        """What rows of a query are grouped by: equal for equal values of one column, whatever its rules are."""
         return expression
 
     def moment(self, expression: str, kind: DataType) -> str:

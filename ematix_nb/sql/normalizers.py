@@ -11,49 +11,33 @@ import datetime as dt
 import decimal
 import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ematix_nb.declare.data_types import INTEGER_KINDS, MAX_DECIMAL128
+from ematix_nb.declare.data_types import INTEGER_KINDS
 from ematix_nb.errors import DeclarationError, did_you_mean
-from ematix_nb.sql import time_formats
+from ematix_nb.sql import mysql_normalizers, time_formats
+from ematix_nb.sql.normalizer_step import (
+    BLANK,
+    CANNOT,
+    FLOATS,
+    MAX_EXACT,
+    NUMBER,
+    Step,
+    Template,
+    refuse_nul,
+    result_kind,
+)
 
 if TYPE_CHECKING:
+    from ematix_nb.declare.data_types import DataType
     from ematix_nb.declare.spec import Column
 
-_BLANK = " \t\n\r\f\v"
-_MAX_EXACT = "1000000000000000"
-_NUMBER = r"^-?[0-9]+([.][0-9]+)?$"
-_CANNOT = "cannot read a time from "
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step to be compiled."""
-
-    engine: str
-    x: str
-    """The expression so far."""
-    arguments: tuple[Any, ...]
-    column: Column
-    earlier: tuple[str, ...] = ()
-    later: tuple[str, ...] = ()
-
-    @property
-    def text(self) -> str:
-        """The expression as text."""
-        return f"CAST({self.x} AS {_TEXT_TYPE[self.engine]})"
-
-    @property
-    def time_kind(self) -> str:
-        """What a time becomes: the column's kind, or a moment where that is no time."""
-        kind = self.column.type.kind
-        return kind if kind in ("timestamp", "date") else "timestamptz"
-
-
-Template = str | Callable[[Step], str]
 _TEXT_TYPE = {"postgres": "text", "duckdb": "VARCHAR", "sqlite": "TEXT", "datafusion": "VARCHAR"}
+
+
+def _text(step: Step) -> str:
+    """The expression so far as text."""
+    return f"CAST({step.x} AS {_TEXT_TYPE[step.engine]})"
 
 
 def quoted(text: str) -> str:
@@ -62,8 +46,7 @@ def quoted(text: str) -> str:
     Raises:
         DeclarationError: When it holds a NUL character, which no statement can.
     """
-    if "\x00" in text:
-        raise DeclarationError("a text in a normalizer holds a NUL character")
+    refuse_nul(text)
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -159,7 +142,7 @@ def _clamp(step: Step) -> str:
 
 
 def _parse_bool(step: Step) -> str:
-    word = f"{'ematix_lower' if step.engine == 'sqlite' else 'lower'}({step.text})"
+    word = f"{'ematix_lower' if step.engine == 'sqlite' else 'lower'}({_text(step)})"
     branches = [
         f" WHEN {word} IN ({', '.join(quoted(one) for one in words)}) THEN {literal(step.engine, value)}"
         for words, value in zip(step.arguments, (True, False), strict=True)
@@ -169,53 +152,39 @@ def _parse_bool(step: Step) -> str:
 
 
 def _parse_int(step: Step) -> str:
-    guard = _matches(step, step.text, "^-?[0-9]+$")
+    guard = _matches(step, _text(step), "^-?[0-9]+$")
     if step.engine != "postgres":
-        return f"CASE WHEN {guard} THEN TRY_CAST({step.text} AS BIGINT) END"
-    fits = f"CAST({step.text} AS numeric) BETWEEN -9223372036854775808 AND 9223372036854775807"
-    return f"CASE WHEN {guard} THEN CASE WHEN {fits} THEN CAST({step.text} AS bigint) END END"
-
-
-def _digits(step: Step) -> tuple[int, int]:
-    """Precision and scale of a parsed number."""
-    if step.arguments:
-        return int(step.arguments[0]), int(step.arguments[1])
-    kind = step.column.type
-    if kind.kind != "numeric" or kind.precision is None:
-        what = f"column `{step.column.name}`: parse_numeric needs to know the digits of a {kind} column"
-        raise DeclarationError(what, hint="write parse_numeric(38, 10)")
-    if kind.precision > MAX_DECIMAL128:
-        what = f"column `{step.column.name}`: parse_numeric reads at most {MAX_DECIMAL128} digits"
-        raise DeclarationError(what, hint=f"write parse_numeric({MAX_DECIMAL128}, {kind.scale or 0})")
-    return kind.precision, kind.scale or 0
+        return f"CASE WHEN {guard} THEN TRY_CAST({_text(step)} AS BIGINT) END"
+    fits = f"CAST({_text(step)} AS numeric) BETWEEN -9223372036854775808 AND 9223372036854775807"
+    return f"CASE WHEN {guard} THEN CASE WHEN {fits} THEN CAST({_text(step)} AS bigint) END END"
 
 
 def _parse_numeric(step: Step) -> str:
-    precision, scale = _digits(step)
+    precision, scale = step.digits
     if step.engine == "sqlite":
         return f"ematix_parse_numeric({step.x}, {precision}, {scale})"
-    guard, kind = _matches(step, step.text, _NUMBER), f"DECIMAL({precision}, {scale})"
+    guard, kind = _matches(step, _text(step), NUMBER), f"DECIMAL({precision}, {scale})"
     if step.engine != "postgres":
-        return f"CASE WHEN {guard} THEN TRY_CAST({step.text} AS {kind}) END"
-    fits = f"abs(round(CAST({step.text} AS numeric), {scale})) < 1{'0' * (precision - scale)}"
-    return f"CASE WHEN {guard} THEN CASE WHEN {fits} THEN CAST({step.text} AS {kind}) END END"
+        return f"CASE WHEN {guard} THEN TRY_CAST({_text(step)} AS {kind}) END"
+    fits = f"abs(round(CAST({_text(step)} AS numeric), {scale})) < 1{'0' * (precision - scale)}"
+    return f"CASE WHEN {guard} THEN CASE WHEN {fits} THEN CAST({_text(step)} AS {kind}) END END"
 
 
 def _round(step: Step) -> str:
     digits, kind = step.arguments[0], step.column.type.kind
     if kind in INTEGER_KINDS:
         return step.x
-    inexact = kind in ("float", "double")
+    inexact = kind in FLOATS
     if step.engine == "sqlite":
         return f"ematix_round({step.x}, {digits}, {int(not inexact)})"
     if step.engine == "postgres":
-        exact = f"round(CAST({step.text} AS numeric), {digits})"
+        exact = f"round(CAST({_text(step)} AS numeric), {digits})"
     else:
-        exact = f"CAST({step.text} AS DECIMAL(38, {digits}))"
+        exact = f"CAST({_text(step)} AS DECIMAL(38, {digits}))"
     if not inexact:
         return exact
     double = _DOUBLE[step.engine]
-    fits = f"abs({step.x}) < {_MAX_EXACT}"
+    fits = f"abs({step.x}) < {MAX_EXACT}"
     return f"CASE WHEN {fits} THEN CAST({exact} AS {double}) ELSE CAST({step.x} AS {double}) END"
 
 
@@ -230,7 +199,7 @@ def _parse_time(step: Step, kind: str) -> str:
 
 
 def _parsed_time(step: Step, formats: tuple[str, ...], kind: str, on_failure: str) -> str:
-    normal = step.text
+    normal = _text(step)
     for one in formats:
         normal = _regexp(step, normal, time_formats.pattern(one), time_formats.template(one))
     if kind == "date":
@@ -245,7 +214,7 @@ def _parsed_time(step: Step, formats: tuple[str, ...], kind: str, on_failure: st
 
 def _failure(step: Step, kind: str) -> str:
     """An expression that fails with the value in the message."""
-    message = f"concat({quoted(_CANNOT)}, {step.text})"
+    message = f"concat({quoted(CANNOT)}, {_text(step)})"
     if step.engine == "duckdb":
         return f"error({message})"
     number = f"CAST(CAST({message} AS bigint) AS {_TEXT_TYPE[step.engine]})"
@@ -276,7 +245,7 @@ def _to_timezone(step: Step) -> str:
         return f"(CAST({step.x} AS timestamptz) AT TIME ZONE {quoted(zone)})"
     type_of = "CAST(pg_typeof({x}) AS text)" if step.engine == "postgres" else "lower(typeof({x}))"
     is_moment = f"{type_of.format(x=step.x)} = 'timestamp with time zone'"
-    moment, wall = f"CAST({step.x} AS timestamptz)", f"CAST({step.text} AS timestamp) AT TIME ZONE {quoted(zone)}"
+    moment, wall = f"CAST({step.x} AS timestamptz)", f"CAST({_text(step)} AS timestamp) AT TIME ZONE {quoted(zone)}"
     return f"CASE WHEN {is_moment} THEN {moment} ELSE {wall} END"
 
 
@@ -293,7 +262,9 @@ def _date_trunc(step: Step) -> str:
     return f"(date_trunc({part}, CAST({step.x} AS timestamptz) AT TIME ZONE 'UTC') AT TIME ZONE 'UTC')"
 
 
-_SCAN = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/|(?<![\w$.])(?P<col>col)(?![\w$])""", re.DOTALL)
+_SCAN = re.compile(
+    r"""'(?:[^']|'')*'|`(?:[^`]|``)*`|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/|(?<![\w$.])(?P<col>col)(?![\w$])""", re.DOTALL
+)
 
 
 def substitute(expression: str, x: str) -> str:
@@ -319,7 +290,7 @@ COMMON: dict[str, Template] = {
     "lower": "lower({x})",
     "upper": "upper({x})",
     "empty_to_null": "NULLIF({x}, '')",
-    "whitespace_to_null": f"NULLIF(btrim({{x}}, '{_BLANK}'), '')",
+    "whitespace_to_null": f"NULLIF(btrim({{x}}, '{BLANK}'), '')",
     "truncate": "left({x}, {0})",
     "email_normalize": "lower(btrim({x}, ' '))",
     "replace": _replace,
@@ -343,7 +314,7 @@ ENGINES: dict[str, dict[str, Template]] = {
     "postgres": {},
     "duckdb": {
         "trim": "trim({x}, ' ')",
-        "whitespace_to_null": f"NULLIF(trim({{x}}, '{_BLANK}'), '')",
+        "whitespace_to_null": f"NULLIF(trim({{x}}, '{BLANK}'), '')",
         "email_normalize": "lower(trim({x}, ' '))",
     },
     "datafusion": {},
@@ -351,23 +322,27 @@ ENGINES: dict[str, dict[str, Template]] = {
         "trim": "trim({x}, ' ')",
         "lower": "ematix_lower({x})",
         "upper": "ematix_upper({x})",
-        "whitespace_to_null": f"NULLIF(trim({{x}}, '{_BLANK}'), '')",
+        "whitespace_to_null": f"NULLIF(trim({{x}}, '{BLANK}'), '')",
         "truncate": "substr({x}, 1, {0})",
         "email_normalize": "ematix_lower(trim({x}, ' '))",
         "parse_int": "ematix_parse_int({x})",
     },
+    "mariadb": mysql_normalizers.TEMPLATES,
+    "mysql": mysql_normalizers.TEMPLATES,
 }
 """What each system spells differently."""
 
 
-def compile_normalizers(engine: str, column: Column, source_expression: str) -> str:
+def compile_normalizers(engine: str, column: Column, source_expression: str, *, source: DataType | None = None) -> str:
     """The steps of a column, applied from left to right to an expression of the source.
 
     Args:
-        engine: The name of the source's dialect: ``postgres``, ``duckdb``, ``sqlite`` (with
-            `ematix_nb.sql.sqlite_functions` registered) or ``datafusion``.
+        engine: `Dialect.steps_engine` of the source: ``postgres``, ``duckdb``, ``sqlite`` (with
+            `ematix_nb.sql.sqlite_functions` registered), ``mariadb``, ``mysql`` or ``datafusion``.
         column: Gives the steps, and the type that times and numbers become.
         source_expression: A quoted column, usually.
+        source: The type of that expression, where it is known. MariaDB, MySQL and SQLite need it: their expressions
+            do not tell a moment from a wall clock, or truth from a number.
 
     Raises:
         DeclarationError: When the system or a step is unknown to us.
@@ -392,5 +367,15 @@ def compile_normalizers(engine: str, column: Column, source_expression: str) -> 
         if isinstance(template, str):
             expression = template.format(*normalizer.arguments, x=expression)
         else:
-            expression = template(Step(engine, expression, normalizer.arguments, column, earlier, later))
+            expression = template(Step(engine, expression, normalizer.arguments, column, earlier, later, source))
+    return _finished(engine, expression, column, source) if names else expression
+
+
+def _finished(engine: str, expression: str, column: Column, source: DataType | None) -> str:
+    """The expression after all steps, as text where the type of the result would not tell truth or an offset."""
+    kind, made = column.type.kind, result_kind(column, source)
+    if made == kind == "boolean" and engine in (*mysql_normalizers.ENGINES, "sqlite"):
+        return f"CASE {expression} WHEN 1 THEN 'true' WHEN 0 THEN 'false' END"
+    if made == "timestamptz" and kind not in ("timestamp", "date") and engine in mysql_normalizers.ENGINES:
+        return f"CONCAT({expression}, '+00:00')"
     return expression

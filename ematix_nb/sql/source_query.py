@@ -14,8 +14,9 @@ from ematix_nb.errors import DeclarationError, SqlError, known_names
 from ematix_nb.sql.normalizers import compile_normalizers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from ematix_nb.declare.data_types import DataType
     from ematix_nb.declare.spec import Column, PreTransform
     from ematix_nb.sql.dialect import Dialect
 
@@ -25,35 +26,35 @@ _ROW = "_flow_row"
 
 
 def build_source_query(
-    engine: str,
     dialect: Dialect,
     user_sql: str,
     *,
     columns: tuple[Column, ...] | None,
     column_map: Sequence[tuple[str, str]] = (),
     transforms_pre: Sequence[PreTransform] = (),
-    available: tuple[str, ...],
+    available: Mapping[str, DataType],
 ) -> str:
     """Wrap a SELECT so that it yields the target's columns.
 
     Args:
-        engine: Name of the system that runs the query.
-        dialect: For quoting.
+        dialect: Of the system that runs the query.
         user_sql: One SELECT.
         columns: The wanted columns in order, with their steps; None leaves every column through. A wanted column that
             the query does not select is left out, unless a step makes a value for it.
         column_map: Pairs (target column, source column).
         transforms_pre: Steps before the load, which use the target's names.
-        available: Names of the columns of ``user_sql``.
+        available: The columns of ``user_sql``, in order, with their types.
 
     Raises:
         SqlError: When ``column_map`` or a step names a column that the query does not select.
 
     Example:
+        >>> from ematix_nb.declare.data_types import BIGINT
         >>> from ematix_nb.sql.dialect import Dialect
+        >>> available = {"a": BIGINT}
         >>> print(
         ...     build_source_query(
-        ...         "duckdb", Dialect(), "SELECT 1 AS a", columns=None, column_map=[("b", "a")], available=("a",)
+        ...         Dialect(), "SELECT 1 AS a", columns=None, column_map=[("b", "a")], available=available
         ...     )
         ... )
         WITH "_flow_user" AS (
@@ -67,7 +68,7 @@ def build_source_query(
     if columns is None and not column_map and not transforms_pre:
         return user_sql
     renamed = {target: _source(source, available, "column_map") for target, source in column_map}
-    wanted = _wanted(engine, dialect, columns, renamed, available)
+    wanted = _wanted(dialect, columns, renamed, available)
     helpers = _helpers(dialect, wanted, available) if transforms_pre and columns is not None else {}
     expressions = {**wanted, **helpers}
     selected = ", ".join(
@@ -80,12 +81,12 @@ def build_source_query(
     last = dialect.quote("_flow_columns")
     for number, step in enumerate(transforms_pre, start=1):
         name = dialect.quote(f"_flow_step_{number}")
-        parts.append(f"{name} AS (\n{_step(engine, dialect, step, last, tuple(expressions))}\n)")
+        parts.append(f"{name} AS (\n{_step(dialect, step, last, tuple(expressions))}\n)")
         last = name
     return "WITH " + ",\n".join(parts) + f"\nSELECT {dialect.columns(tuple(wanted))} FROM {last}"
 
 
-def _source(name: str, available: Sequence[str], option: str) -> str:
+def _source(name: str, available: Collection[str], option: str) -> str:
     """The column of the query that a name means; its case may differ when only one fits."""
     if name in available:
         return name
@@ -96,11 +97,10 @@ def _source(name: str, available: Sequence[str], option: str) -> str:
 
 
 def _wanted(
-    engine: str,
     dialect: Dialect,
     columns: tuple[Column, ...] | None,
     renamed: dict[str, str],
-    available: tuple[str, ...],
+    available: Mapping[str, DataType],
 ) -> dict[str, str]:
     """Target column -> expression over the user's columns."""
     if columns is None:
@@ -115,33 +115,34 @@ def _wanted(
         makes = any(step.name in MAKES_A_VALUE for step in column.normalizers)
         if source is None and not makes:
             continue
-        found[column.name] = compile_normalizers(engine, column, "NULL" if source is None else dialect.quote(source))
+        expression, kind = ("NULL", None) if source is None else (dialect.quote(source), available[source])
+        found[column.name] = compile_normalizers(dialect.steps_engine, column, expression, source=kind)
     if not found:
         raise SqlError("the query selects none of the target's columns", f"it selects {', '.join(available)}")
     return found
 
 
-def _same_name(name: str, available: Sequence[str]) -> str | None:
+def _same_name(name: str, available: Collection[str]) -> str | None:
     near = [one for one in available if one.casefold() == name.casefold()]
     return name if name in available else near[0] if len(near) == 1 else None
 
 
-def _helpers(dialect: Dialect, wanted: dict[str, str], available: Sequence[str]) -> dict[str, str]:
+def _helpers(dialect: Dialect, wanted: dict[str, str], available: Collection[str]) -> dict[str, str]:
     """The query's other columns, for the steps; none whose name a wanted column has but for case."""
     taken = {name.casefold() for name in wanted}
     return {name: dialect.quote(name) for name in available if name.casefold() not in taken}
 
 
-def _step(engine: str, dialect: Dialect, step: PreTransform, source: str, names: tuple[str, ...]) -> str:
+def _step(dialect: Dialect, step: PreTransform, source: str, names: tuple[str, ...]) -> str:
     compiled = _STEPS.get(step.name)
     if compiled is None:
         raise DeclarationError(f"there is no step `{step.name}` before a load", f"steps are {', '.join(_STEPS)}")
-    return compiled(engine, dialect, step, source, names)
+    return compiled(dialect, step, source, names)
 
 
-def _deduplicate(_engine: str, dialect: Dialect, step: PreTransform, source: str, names: tuple[str, ...]) -> str:
+def _deduplicate(dialect: Dialect, step: PreTransform, source: str, names: tuple[str, ...]) -> str:
     keys, order_by = step.arguments
-    quoted = dialect.columns([_source(key, names, "deduplicate_by") for key in keys])
+    quoted = ", ".join(dialect.grouped(dialect.quote(_source(key, names, "deduplicate_by"))) for key in keys)
     order = f" ORDER BY {_order(dialect, order_by, names)}" if order_by else ""
     row = dialect.quote(_ROW)
     numbered = f"SELECT *, row_number() OVER (PARTITION BY {quoted}{order}) AS {row} FROM {source}"
@@ -181,24 +182,19 @@ def _items(text: str) -> list[str]:
     return [part for part in (*parts, text[start:].strip()) if part]
 
 
-def _filter(_engine: str, dialect: Dialect, step: PreTransform, source: str, names: tuple[str, ...]) -> str:
+def _filter(dialect: Dialect, step: PreTransform, source: str, names: tuple[str, ...]) -> str:
     return f"SELECT {dialect.columns(names)} FROM {source} WHERE (\n{step.arguments[0]}\n)"
 
 
-def _limit(_engine: str, dialect: Dialect, step: PreTransform, source: str, names: tuple[str, ...]) -> str:
+def _limit(dialect: Dialect, step: PreTransform, source: str, names: tuple[str, ...]) -> str:
     return f"SELECT {dialect.columns(names)} FROM {source} LIMIT {step.arguments[0]}"
 
 
-_RANDOM = {"sqlite": "(random() / 18446744073709551616.0 + 0.5)", "mysql": "RAND()"}
-"""A number from 0 to 1; SQLite's is a whole number of 64 bits."""
+def _sample(dialect: Dialect, step: PreTransform, source: str, names: tuple[str, ...]) -> str:
+    return f"SELECT {dialect.columns(names)} FROM {source} WHERE {dialect.random} < {step.arguments[0]!r}"
 
 
-def _sample(engine: str, dialect: Dialect, step: PreTransform, source: str, names: tuple[str, ...]) -> str:
-    chance = _RANDOM.get(engine, "random()")
-    return f"SELECT {dialect.columns(names)} FROM {source} WHERE {chance} < {step.arguments[0]!r}"
-
-
-_STEPS: dict[str, Callable[[str, Dialect, PreTransform, str, tuple[str, ...]], str]] = {
+_STEPS: dict[str, Callable[[Dialect, PreTransform, str, tuple[str, ...]], str]] = {
     "deduplicate_by": _deduplicate,
     "filter_where": _filter,
     "limit": _limit,

@@ -247,14 +247,22 @@ class LoadStatements:
         )
         return insert + f"UPDATE SET {sets}\nWHERE {self._differs(self._decides, 't', 'excluded')}"
 
-    def update_from_stage(self) -> str:
-        """The updates of an upsert alone, by a join; for a table that nobody else writes and that needs no index."""
+    def merged(self, before: TableRef, columns: Sequence[Column]) -> str:
+        """Make the target of the rows of another table, as the staged ones update them."""
         quote = self.dialect.quote
-        sets = [f"{quote(name)} = s.{quote(name)}" for name in self.update_columns]
-        sets += [f"{quote(column.name)} = {value}" for column, value in self.meta]
+        new = {name: f"s.{quote(name)}" for name in self.update_columns}
+        if new:
+            new |= {column.name: value for column, value in self.meta}
+        found = f"s.{quote(self.keys[0])} IS NOT NULL AND {self._differs(self._decides, 't', 's')}"
+        values = (
+            f"CASE WHEN {found} THEN {self.dialect.cast(new[name], column.type)} ELSE t.{quote(name)} END AS {quote(name)}"
+            if (name := column.name) in new
+            else f"t.{quote(name)}"
+            for column in columns
+        )
         return (
-            f"UPDATE {self._target} AS t SET {', '.join(sets)}\nFROM {self._stage} AS s"
-            f" WHERE {self._same_key('s', 't')} AND {self._differs(self._decides, 't', 's')}"
+            f"CREATE TABLE {self._target} AS SELECT {', '.join(values)}\n"
+            f"FROM {self.dialect.table(before)} AS t LEFT JOIN {self._stage} AS s ON {self._same_key('s', 't')}"
         )
 
     def counted_upsert(self) -> str:
@@ -438,15 +446,8 @@ class LoadStatements:
         begins, or where it had ended already (a gap after a soft delete stays a gap).
         """
         keys, chain = self._chain_keys(), self.dialect.table(CHAIN)
-        match = " AND ".join(
-            self.dialect.equal(f"e.k{index}", f"w.k{index}", self.column(key).type)
-            for index, key in enumerate(self.keys)
-        )
         order = f"PARTITION BY {keys} ORDER BY begins"
-        known_end = (
-            f"(SELECT e.ends FROM {chain} AS e WHERE {match} AND e.staged = {self._false} AND e.begins <= w.begins"
-            " ORDER BY e.begins DESC LIMIT 1)"
-        )
+        is_old = f"staged = {self._false}"
         return (
             f"INSERT INTO {self.dialect.table(NEW_VERSIONS)}\n"
             f"SELECT {keys}, begins, CASE WHEN next_begins IS NULL OR (own_end IS NOT NULL AND own_end < next_begins)"
@@ -454,9 +455,13 @@ class LoadStatements:
             f"  SELECT kept.*, lead(begins) OVER ({order}) AS next_begins FROM (\n"
             f"    SELECT {keys}, begins, hash, staged, own_end FROM (\n"
             f"      SELECT ended.*, lag(hash) OVER ({order}) AS prior_hash, lag(own_end) OVER ({order}) AS prior_end FROM (\n"
-            f"        SELECT w.*, CASE WHEN {known_end} > w.begins THEN {known_end} ELSE NULL END AS own_end FROM (\n"
-            f"          SELECT {keys}, begins, ends, hash, staged, row_number() OVER (PARTITION BY {keys}, begins"
-            f" ORDER BY staged DESC) AS choice FROM {chain}\n"
+            f"        SELECT w.*, CASE WHEN known_end > begins THEN known_end ELSE NULL END AS own_end FROM (\n"
+            # `island` counts the old versions so far, so each old version and the staged ones behind it are one
+            f"          SELECT c.*, max(CASE WHEN {is_old} THEN ends ELSE NULL END) OVER (PARTITION BY {keys}, island)"
+            f" AS known_end, row_number() OVER (PARTITION BY {keys}, begins ORDER BY staged DESC) AS choice FROM (\n"
+            f"            SELECT {keys}, begins, ends, hash, staged, sum(CASE WHEN {is_old} THEN 1 ELSE 0 END)"
+            f" OVER ({order}, staged ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS island FROM {chain}\n"
+            f"          ) AS c\n"
             f"        ) AS w WHERE choice = 1\n"
             f"      ) AS ended\n"
             f"    ) AS seen WHERE prior_hash IS NULL OR hash <> prior_hash OR (prior_end IS NOT NULL AND prior_end <= begins)\n"

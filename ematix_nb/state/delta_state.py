@@ -256,6 +256,13 @@ class DeltaState:
         message = f"the state of pipeline `{pipeline}` changes faster than it can be written"
         raise LockedError(message, "try again")
 
+    def has_committed(self, lease: Lease) -> bool:
+        """Whether the run of a lease is among those whose commit the table has."""
+        return self._has_landed(lease.claim.pipeline, lease.claim.run_id)
+
+    def _has_landed(self, pipeline: str, run_id: str) -> bool:
+        return any(row["run_id"] == run_id for row in self._committed(pipeline)[1].get("runs", []))
+
     def committed(self, lease: Lease) -> None:
         """Give the lease back after the commit, and remove old state files."""
         pipeline = lease.claim.pipeline
@@ -274,7 +281,7 @@ class DeltaState:
 
     def close_failed(self, lease: Lease, record: RunRecord) -> bool:
         """Write the end of a run that did not commit, remove what it staged, give the lease back."""
-        landed = any(row["run_id"] == record.run_id for row in self._committed(record.pipeline)[1].get("runs", []))
+        landed = self._has_landed(record.pipeline, record.run_id)
 
         def change(entry: Entry) -> None:
             rows = [row for row in entry.get("runs", []) if row["run_id"] != record.run_id]

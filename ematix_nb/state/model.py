@@ -20,6 +20,7 @@ COUNT_NAMES = (
     "rows_deleted",
     "rows_deduplicated",
     "rows_filtered",
+    "rows_quarantined",
 )
 
 TERMINAL = ("success", "failed", "cancelled", "abandoned", "skipped")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ematix_nb.declare.data_types import BIGINT, DOUBLE, TEXT, TIMESTAMPTZ, UUID
 from ematix_nb.declare.spec import Column
 
-VERSION = 1
+VERSION = 2
 
 WATERMARKS = (
     Column("pipeline_name", TEXT, nullable=False, primary_key=True),
@@ -45,6 +45,7 @@ RUN_HISTORY = (
     Column("watermark_after", TEXT),
     Column("host", TEXT),
     Column("process", TEXT),
+    Column("rows_quarantined", BIGINT),
 )
 
 LEASE = (

@@ -69,8 +69,8 @@ def _action(entry: str) -> Action:
     if not found or not (count or "1").isdigit():
         message = f"`{entry}` is no failpoint"
         raise UsageError(message, hint="write STEP=ACTION, such as commit=kill")
-    if step not in failpoints.STEPS:
-        raise UsageError(f"unknown step `{step}`", hint=known_names(step, failpoints.STEPS, "steps"))
+    if step not in (known := (*failpoints.STEPS, failpoints.ASIDE)):
+        raise UsageError(f"unknown step `{step}`", hint=known_names(step, known, "steps"))
     if kind not in _KINDS:
         raise UsageError(f"unknown action `{kind}`", hint=known_names(kind, tuple(_KINDS), "actions"))
     return Action(step, kind, argument, int(count or 1))

@@ -95,7 +95,8 @@ def prepare(
         from ematix_nb.connections import use_profile
 
         use_profile(parsed.profile)
-    wanted = parsed.module or (() if registry_ready or parsed.verb in NO_MODULES else None)
+    alone = parsed.verb in NO_MODULES or parsed.options.get("connection") is not None
+    wanted = parsed.module or (() if registry_ready or alone else None)
     if wanted != ():
         from ematix_nb.verbs.modules import load_modules
 

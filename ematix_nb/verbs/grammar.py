@@ -40,9 +40,11 @@ GLOBALS: tuple[Argument, ...] = (
 )
 """Options of every verb; they may stand before or after it."""
 
+_FROM_CONNECTION: Argument = ("--connection NAME", "connection", None, "all runs that this database has a history of")
 _RUNS: tuple[Argument, ...] = (
     ("[NAME]", "pipeline", None, "only this pipeline"),
     ("--last N", "count:1:100000", 20, "how many of the newest runs"),
+    _FROM_CONNECTION,
 )
 
 VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
@@ -128,7 +130,12 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
             ("--parallel N", "count:1:32", 2, "tables at a time"),
             ("--views", "flag", False, "copy views too, as tables of their rows"),
             ("--schema-only", "flag", False, "make the tables, copy no rows"),
-            ("--on-drift POLICY", "choice:evolve|error|warn", "evolve", "what a changed schema of the source means"),
+            (
+                "--on-drift POLICY",
+                "choice:evolve|freeze|quarantine|warn|error",
+                "evolve",
+                "what a changed schema of the source means",
+            ),
             _YES,
             _STRICT,
         ),
@@ -143,7 +150,7 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
     "runs show": (
         "show everything that is kept of one run",
         "history:show_run",
-        (("ID", "text", None, "the run's id, or its first characters"),),
+        (("ID", "text", None, "the run's id, or its first characters"), _FROM_CONNECTION),
     ),
     "connections": ("list, check or set connections", "", ()),
     "connections list": ("list every definition of every connection, and which one is used", "connections:listed", ()),
@@ -230,7 +237,15 @@ DEFAULT_ACTIONS = {"runs": "list", "connections": "list", "transform": "list", "
 """What a verb with actions does when none is named."""
 
 MAGIC_ARGUMENTS: dict[str, tuple[Argument, ...]] = {
-    "run": (("--bg", "flag", False, "run in the background; the result arrives in the cell"),),
+    "run": (
+        ("--bg", "flag", False, "run in the background; the result arrives in the cell"),
+        (
+            "--into LIBRARY",
+            "choice:polars|pandas|arrow|pyspark",
+            None,
+            "give the rows as a frame; target, watermark and history are left alone",
+        ),
+    ),
 }
 """Options that only a notebook has (``prog`` begins with ``%``)."""
 

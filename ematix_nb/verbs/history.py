@@ -1,4 +1,4 @@
-"""The run history of every target that the loaded modules use."""
+"""The run history of every target that the loaded modules use, or of one database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ematix_nb.declare import registry
 from ematix_nb.declare.fingerprint import connection_name, short
-from ematix_nb.errors import FlowError, UnknownNameError, known_names
+from ematix_nb.errors import FlowError, UnknownNameError, UsageError, known_names
 from ematix_nb.verbs.results import RunsResult, TableResult
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class RunDetail(TableResult):
 def list_runs(call: Call) -> RunsResult:
     """The newest runs, newest first; targets that cannot be read are told in notes."""
     name, last = call.options["name"], call.options["last"]
-    records, notes = gather(name, last)
+    records, notes = gather(name, last, call.options["connection"])
     if name and not records and name not in {**registry.pipelines(), **registry.transforms()}:
         known = [*registry.pipelines(), *registry.transforms()]
         raise UnknownNameError(
@@ -80,21 +80,34 @@ def show_run(call: Call) -> RunDetail:
         UnknownNameError: No run, or more than one, begins like that.
     """
     wanted = call.options["id"].lower()
-    records, notes = gather(None, SEARCHED)
+    records, notes = gather(None, SEARCHED, call.options["connection"])
     found = [record for record in records if record.run_id.lower().startswith(wanted)]
     if not found:
         told = "; ".join(["see `flow runs` for the ids", *notes])
-        raise UnknownNameError(f"no run `{wanted[:80]}` is recorded in the targets that the modules use", hint=told)
+        where = call.options["connection"] or "the targets that the modules use"
+        raise UnknownNameError(f"no run `{wanted[:80]}` is recorded in {where}", hint=told)
     if len(found) > 1 and found[0].run_id.lower() != wanted:
         ids = ", ".join(record.run_id for record in found[:5])
         raise UnknownNameError(f"{len(found)} runs begin with `{wanted[:80]}`", hint=f"give more of it: {ids}")
     return RunDetail("", ("field", "value"), tuple(_facts(found[0])), notes=tuple(notes), record=found[0])
 
 
-def gather(name: str | None, last: int) -> tuple[list[RunRecord], list[str]]:
-    """Runs of every distinct target, newest first and each once, and words about targets that cannot be read."""
+def gather(name: str | None, last: int, connection: str | None = None) -> tuple[list[RunRecord], list[str]]:
+    """Runs of every distinct target, newest first and each once, and words about targets that cannot be read.
+
+    Args:
+        name: Of one pipeline; None for all.
+        last: At most so many of each place.
+        connection: A database to ask in place of the targets that the modules use; what cannot be read is raised then.
+
+    Raises:
+        UsageError: The connection keeps no history of its own.
+    """
     records: dict[str, RunRecord] = {}
     notes: list[str] = []
+    if connection is not None:
+        with _kept_by(connection)() as state:
+            return state.history(name, last), notes
     for label, opened in _places(name):
         try:
             with opened() as state:
@@ -123,7 +136,7 @@ def _places(name: str | None) -> Iterator[tuple[str, Callable[[], AbstractContex
         connection = connection_name(transform.target_connection)
         if all(place[0] != connection for place in seen):
             seen.add((connection, ""))
-            yield connection, _transform_opener(transform.target_connection)
+            yield connection, _kept_by(transform.target_connection)
 
 
 def _opener(spec: PipelineSpec, index: int) -> Callable[[], AbstractContextManager[Any]]:
@@ -137,7 +150,9 @@ def _opener(spec: PipelineSpec, index: int) -> Callable[[], AbstractContextManag
     return opened
 
 
-def _transform_opener(connection: Any) -> Callable[[], AbstractContextManager[Any]]:
+def _kept_by(connection: Any) -> Callable[[], AbstractContextManager[Any]]:
+    """What opens the history that a database keeps."""
+
     @contextlib.contextmanager
     def opened() -> Iterator[Any]:
         from ematix_nb.backends.registry import backend_for
@@ -147,6 +162,11 @@ def _transform_opener(connection: Any) -> Callable[[], AbstractContextManager[An
         resolved = resolve(connection)
         session = backend_for(resolved.kind).open(resolved, read_only=True, create=False)
         try:
+            if not session.capabilities.has_sql:
+                what = (
+                    f"`{resolved.name}` ({resolved.kind}) is no database: each of its tables keeps a history of its own"
+                )
+                raise UsageError(what, "name the module that declares the pipelines: --module FILE")
             yield SqlState(session)
         finally:
             session.close()

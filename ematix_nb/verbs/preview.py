@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.connections import resolve
-from ematix_nb.declare.address import is_address, parse_address
+from ematix_nb.declare.address import is_address, parse_address, parse_table_name
 from ematix_nb.declare.data_types import to_arrow
 from ematix_nb.errors import UsageError
 from ematix_nb.events import SILENT
@@ -103,7 +103,7 @@ def _look(text: str, limit: int, token: CancelToken) -> PreviewResult:
     session = open_reader(connection)
     token.on_cancel(session.interrupt)
     try:
-        sql = f"SELECT * FROM {session.dialect.named(address.thing)}"
+        sql = _by_key(session, address.thing)
         columns = session.describe(sql)
         rows, complete = _sample(session, sql, columns, limit)
     finally:
@@ -112,6 +112,17 @@ def _look(text: str, limit: int, token: CancelToken) -> PreviewResult:
     return PreviewResult(
         text, sql, rows, limit, complete, profile(rows), (), _pages(lambda: open_reader(connection), sql)
     )
+
+
+def _by_key(session: Any, thing: str) -> str:
+    """All rows, in the order of the key where there is one: pages neither overlap nor leave gaps."""
+    sql = f"SELECT * FROM {session.dialect.named(thing)}"
+    catalogue = getattr(session, "table", None)
+    info = catalogue(parse_table_name(thing)) if catalogue else None
+    if info is None:
+        return sql
+    key = info.primary_key or next(iter(info.unique_keys), ())
+    return f"{sql} ORDER BY {session.dialect.columns(key)}" if key else sql
 
 
 def _sample(session: Any, sql: str, columns: Sequence[Column], limit: int) -> tuple[pa.Table, bool]:

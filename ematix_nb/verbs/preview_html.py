@@ -62,6 +62,7 @@ _CHANGE_WORDS = {
     "close": "to close",
     "delete": "to delete",
     "same": "unchanged",
+    "quarantine": "to go to quarantine",
 }
 _CHANGE_MARKS = {
     "insert": ("+", "ef-good"),

@@ -65,6 +65,8 @@ def target_facts(target: TargetPreview) -> list[tuple[str, str]]:
         facts.append(("watermark", watermark_words(target)))
     changes = [change.text for change in plan.schema_changes] or ["no change"]
     facts += [("schema", text) for text in changes]
+    if plan.quarantine is not None:
+        facts.append(("quarantine", plan.quarantine.words()))
     if target.expected:
         facts.append(("rows", expected_words(target.expected)))
     return facts

@@ -11,7 +11,7 @@ from ematix_nb.declare.address import is_address, parse_address
 from ematix_nb.declare.data_types import to_arrow
 from ematix_nb.errors import UsageError
 from ematix_nb.load.cancel import CancelToken
-from ematix_nb.load.planner import plan_reading
+from ematix_nb.load.reading import plan_reading
 from ematix_nb.load.source import open_reader, open_source
 from ematix_nb.load.targets import file_thing, target_ref
 from ematix_nb.sql.check import check_select
@@ -48,8 +48,8 @@ def read(subject: str | PipelineSpec, *, limit: int | None = None, token: Cancel
     target = spec.targets[0]
     source = open_source(spec, resolve(spec.source), resolve(target.connection), None)
     with _stopped_by(source.session, token), contextlib.closing(source):
-        sql, columns = plan_reading(spec, target, source)
-        return _rows(source.session, sql, columns, limit)
+        reading = plan_reading(spec, target, source, None)
+        return _rows(source.session, reading.sql, reading.columns, limit)
 
 
 def read_target(spec: PipelineSpec) -> pa.Table:

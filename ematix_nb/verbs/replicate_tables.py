@@ -55,7 +55,8 @@ class Copy:
         """What the run would do to the target's schema, in words."""
         if self.plan is None:
             return ""
-        return "; ".join(change.text for change in self.plan.schema_changes) or "none"
+        held = [self.plan.quarantine.words()] if self.plan.quarantine else []
+        return "; ".join([*(change.text for change in self.plan.schema_changes), *held]) or "none"
 
 
 @dataclass(frozen=True)

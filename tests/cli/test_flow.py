@@ -110,6 +110,19 @@ def test_runs_list_and_show(shop: Path, flow: Flow) -> None:
     assert json.loads(flow("runs", "show", found[1]["run_id"], "--format", "json").out)["run"] == found[1]
 
 
+def test_runs_of_a_database_whatever_declared_them(shop: Path, flow: Flow) -> None:
+    flow("run", "stock")
+    (shop / "orders.py").unlink()
+    found = json.loads(flow("runs", "--connection", "warehouse", "--format", "json").out)["runs"]
+    assert [run["pipeline"] for run in found] == ["stock"]
+    shown = flow("runs", "show", found[0]["run_id"][:8], "--connection", "warehouse")
+    assert (shown.code, "success" in shown.out) == (0, True)
+    refused = flow("runs", "--connection", "lake")
+    assert refused.code == 2
+    assert "`lake` (object_store_local) is no database" in refused.err
+    assert flow("runs", "--connection", "wharehouse").code == 2
+
+
 def test_a_target_that_cannot_be_read_is_a_note(shop: Path, flow: Flow) -> None:
     flow("run", "stock")
     with (shop / "orders.py").open("a") as file:

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ematix_nb.declare import registry
+from ematix_nb.errors import DeclarationError
 from tests.conformance.matrix import BUCKETS, SERVERS, SYSTEMS, System, open_system, url_of
 from tests.conformance.run import Bench
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from ematix_nb.errors import FlowError
 
 OTHER = {
     "postgres": "duckdb",
@@ -32,6 +35,7 @@ OTHER = {
     "delta": "sqlite",
 }
 """For each target a source of another kind."""
+NONE: Mapping[str, Any] = {}
 
 
 @pytest.fixture(autouse=True)
@@ -40,17 +44,36 @@ def _empty_registry() -> Iterator[None]:
         yield
 
 
-def pairs(mode: str, *, same: bool = True, sql: bool = False) -> list[Any]:
+NO_SUCH_MODE = "files hold no keys to be found by: they are appended to or replaced as a whole"
+
+
+def pairs(
+    mode: str, *, same: bool = True, sql: bool = False, all_targets: bool = False, refused: Mapping[str, Any] = NONE
+) -> list[Any]:
     """Parameters for `bench`: each target that has the mode, from its own system and from another one.
 
-    ``sql`` leaves out the targets that have no catalogue to ask.
+    Args:
+        mode: A target takes part when it has it.
+        same: Also from its own system.
+        sql: Leave out the targets that have no catalogue to ask.
+        all_targets: The others too, where the load is refused.
+        refused: Target -> a mark (`refusal`) that says why the load is refused there.
     """
     found = []
     for name, system in SYSTEMS.items():
         if mode in system.modes and (system.is_sql or not sql):
-            found += [(name, name)] if same else []
-            found.append((name, OTHER[name]))
-    return [pytest.param(pair, id=f"{pair[1]}-to-{pair[0]}") for pair in found]
+            sources = (name, OTHER[name]) if same else (OTHER[name],)
+            marks = [refused[name]] if name in refused else []
+            found += [pytest.param((name, source), id=f"{source}-to-{name}", marks=marks) for source in sources]
+        elif all_targets and mode not in system.modes:
+            marks = [refusal(DeclarationError, NO_SUCH_MODE)]
+            found.append(pytest.param((name, OTHER[name]), id=f"{OTHER[name]}-to-{name}", marks=marks))
+    return found
+
+
+def refusal(error: type[FlowError], reason: str) -> pytest.MarkDecorator:
+    """The test ends with this error, and has to; the reason stands in `docs/matrix.md`."""
+    return pytest.mark.xfail(strict=True, raises=error, reason=reason)
 
 
 @pytest.fixture

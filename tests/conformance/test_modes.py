@@ -84,7 +84,7 @@ def test_truncate_that_fails_keeps_the_rows(bench: Bench) -> None:
     bench.check()
 
 
-@pytest.mark.parametrize("bench", pairs("merge"), indirect=True)
+@pytest.mark.parametrize("bench", pairs("merge", all_targets=True), indirect=True)
 def test_merge(bench: Bench) -> None:
     bench.give(COLUMNS, ROWS)
     pipeline = bench.pipeline("merge", keys=("id",))

@@ -47,7 +47,7 @@ def check_chain(versions: list[tuple[Any, ...]]) -> None:
         assert all(row[-1] == (row[-2] is None) for row in own)
 
 
-@pytest.mark.parametrize("bench", pairs("scd2"), indirect=True)
+@pytest.mark.parametrize("bench", pairs("scd2", all_targets=True), indirect=True)
 def test_versions_open_and_close(bench: Bench) -> None:
     bench.give(COLUMNS, [(1, "ab", "c"), (2, None, "x"), (3, "v", None), (4, "same", "same")])
     pipeline = bench.pipeline("scd2", keys=("id",))

@@ -11,7 +11,7 @@ import pytest
 from tests.conformance.matrix import SQL_SYSTEMS, SqlSystem, open_system, url_of
 from tests.conformance.round_trip import PairResult, send_all, send_natives
 from tests.conformance.run import declare
-from tests.conformance.type_cases import EVERYWHERE, NATIVE, cases_of
+from tests.conformance.type_cases import EVERYWHERE, cases_of
 from tests.support.types_page import render
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def test_types_that_only_one_system_has_stay_as_they_are_at_home(
     place = _open(name, tmp_path / "place", request)
     assert isinstance(place, SqlSystem)
     wrong = []
-    for number, (kind, literal) in enumerate(NATIVE[name]):
+    for number, (kind, literal) in enumerate(place.natives()):
         place.execute(f"CREATE TABLE s{number} (id INTEGER, v {kind})")
         value = literal if name in ("sqlite", "mysql") else f"CAST({literal} AS {kind})"
         place.execute(f"INSERT INTO s{number} VALUES (1, {value}), (2, NULL)")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import re
 
 import pytest
@@ -132,6 +133,24 @@ def test_connections_are_frozen_and_hashable() -> None:
             "`secret_access_key` is missing",
         ),
         (
+            {"kind": "delta_local", "path": "p", "version": 1, "timestamp": "2026-01-01T00:00:00Z"},
+            "connection `c` (delta_local) has both `version` and `timestamp`",
+        ),
+        ({"kind": "delta_local", "path": "p", "version": -1}, "connections.c.version is -1, expected 0 or more"),
+        ({"kind": "delta_s3", "bucket": "b", "region": "r", "version": "1"}, "expected a whole number"),
+        (
+            {"kind": "delta_gcs", "bucket": "b", "timestamp": "yesterday"},
+            "connections.c.timestamp is `yesterday`, expected a time",
+        ),
+        (
+            {"kind": "delta_azure", "account": "a", "container": "c", "timestamp": "2026-01-01"},
+            "`2026-01-01`, which has no zone\nhint: write 2026-01-01T00:00:00Z for UTC",
+        ),
+        (
+            {"kind": "delta_azure", "account": "a", "container": "c", "account_key": "k", "sas_token": "s"},
+            "has both `account_key` and `sas_token`",
+        ),
+        (
             {
                 "kind": "kafka",
                 "bootstrap_servers": "h",
@@ -160,6 +179,15 @@ def test_a_misspelt_keyword_of_a_constructor() -> None:
 def test_bad_names(name: str) -> None:
     with pytest.raises(DeclarationError, match="is not a name for a connection"):
         DuckDBConnection(name=name, path="x")
+
+
+def test_the_time_of_delta_tables() -> None:
+    moment = dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC)
+    given = build_connection("c", {"kind": "delta_local", "path": "p", "timestamp": moment})
+    assert given.settings()["timestamp"] == "2026-01-31T12:00:00+00:00"
+    assert connection_from_url("c", "delta:///p?version=3").settings()["version"] == 3
+    later = build_connection("c", {"kind": "delta_local", "path": "p", "version": "${V}"})
+    assert later.resolved({"V": "4"}).settings()["version"] == 4
 
 
 def test_file_options() -> None:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.duckdb import config as duckdb_config
 from ematix_nb.clock import FixedClock
-from ematix_nb.config import connect
+from ematix_nb.config import connect, register_connection
+from ematix_nb.connections import DeltaAzureConnection, DeltaS3Connection
 from ematix_nb.declare import registry
 from ematix_nb.declare.pipelines import build_pipeline
 from ematix_nb.errors import FlowError
@@ -27,6 +28,9 @@ from ematix_nb.verbs.run import run
 
 if TYPE_CHECKING:
     from ematix_nb.declare.spec import PipelineSpec
+
+
+DELTA: dict[str, Any] = {"delta_s3": DeltaS3Connection, "delta_azure": DeltaAzureConnection}
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Job:
     """Runs of one pipeline, one after the other."""
 
     target: str
-    """URL of the target connection."""
+    """URL of the target connection; or its settings as JSON, where no URL stands for them."""
     pipeline: dict[str, Any]
     """Options of the declaration."""
     steps: tuple[Step, ...]
@@ -67,7 +71,11 @@ class Job:
 
 def declared(options: dict[str, Any], target: str, source: str) -> PipelineSpec:
     """The pipeline, after its two connections were made known."""
-    connect(target, name="target")
+    if target.startswith("{"):
+        settings = json.loads(target)
+        register_connection(DELTA[settings.pop("kind")](name="target", **settings))
+    else:
+        connect(target, name="target")
     connect(source, name="source")
     return build_pipeline(**options)
 

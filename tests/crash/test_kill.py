@@ -43,7 +43,7 @@ FIRST_CASES = [
     for step in STEPS
     if step not in unreached(kind, mode, 1)
 ]
-KEY_STEPS = ("stage_done", "apply", "before_commit", "commit")
+KEY_STEPS = ("before_commit", "commit")
 
 
 def usual(case: tuple[str, str, str]) -> bool:

@@ -254,17 +254,25 @@ class World:
 
     def _delta_entry(self) -> dict[str, Any]:
         """The state that the newest commit names, with the newest lease and the runs that did not commit."""
-        folder = self.path / self.table / "_ematix_flow" / self.name
+        folder = f"_ematix_flow/{self.name}"
         table = self.delta()
         number = (table.transaction_version(f"ematix_flow/run/{self.name}") or 0) if table else 0
         entry: dict[str, Any] = {}
         if number:
-            entry = json.loads((folder / f"{number:012d}.json").read_text(encoding="utf-8"))["entry"]
-        newest = sorted((folder / "lease").glob("*.json"))[-1:]
-        lease = json.loads(newest[0].read_text(encoding="utf-8"))["entry"] if newest else {}
+            entry = json.loads(self._text(f"{folder}/{number:012d}.json"))["entry"]
+        newest = self._files(f"{folder}/lease")[-1:]
+        lease = json.loads(self._text(f"{folder}/lease/{newest[0]}"))["entry"] if newest else {}
         known = {row["run_id"] for row in entry.get("runs", [])}
         rows = [*entry.get("runs", []), *(row for row in lease.get("runs", []) if row["run_id"] not in known)]
         return {**entry, "lease": lease.get("lease"), "runs": sorted(rows, key=lambda row: str(row["started_at"]))}
+
+    def _files(self, folder: str) -> list[str]:
+        """The JSON files in a folder below the target, in order."""
+        return sorted(path.name for path in (self.path / self.table / folder).glob("*.json"))
+
+    def _text(self, name: str) -> str:
+        """A file below the target."""
+        return (self.path / self.table / name).read_text(encoding="utf-8")
 
     def has_table(self, name: str) -> bool:
         """Whether a table is there."""

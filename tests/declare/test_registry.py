@@ -142,6 +142,11 @@ def test_fingerprint_of_other_declarations(options: dict[str, Any]) -> None:
     assert difference(build(), build(**options)) != []
 
 
+def test_an_older_word_for_a_policy_is_the_same_policy() -> None:
+    assert fingerprint(build(on_drift="error")) == fingerprint(build(on_drift="freeze"))
+    assert difference(build(on_drift="evolve"), build(on_drift="quarantine")) == ["on_drift: evolve -> quarantine"]
+
+
 def test_fingerprint_does_not_depend_on_the_process(tmp_path: Path) -> None:
     module = tmp_path / "mod.py"
     module.write_text(

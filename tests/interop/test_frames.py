@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
-import importlib.util
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -125,10 +125,34 @@ def test_wrong_input(db: Connection, call: Any, error: type[Exception], message:
     assert db.read_df(COUNTED)["n"].to_list() == before
 
 
-@pytest.mark.skipif(importlib.util.find_spec("pyspark") is not None, reason="pyspark is installed")
-def test_spark_is_named_when_it_is_missing() -> None:
+def test_spark_is_named_when_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyspark.sql", None)
     with pytest.raises(MissingDriverError, match=r"ematix-nb\[spark\]"):
         as_frame(TABLE, "pyspark")
+
+
+@pytest.mark.parametrize(
+    ("library", "options", "message"),
+    [
+        ("polars", {"arrow_types": False}, "frames of polars have no option `arrow_types`"),
+        ("pandas", {"arow_types": False}, "have no option `arow_types`.*did you mean `arrow_types`"),
+        ("spark", {}, "`spark` is no library for frames.*did you mean `pyspark`"),
+    ],
+)
+def test_wrong_libraries_and_options_are_told_before_rows_are_read(
+    db: Connection, library: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DeclarationError, match=f"(?s){message}"):
+        db.read_df("SELECT * FROM not_there", library, **options)
+
+
+@pytest.mark.parametrize(("library", "hint"), [("pandas", "pip install pandas"), ("pyspark", r"ematix-nb\[spark\]")])
+def test_a_library_that_is_not_installed(
+    db: Connection, library: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(MissingDriverError, match=f"(?s){library} is not installed.*{hint}"):
+        db.read_df("SELECT * FROM not_there", library)
 
 
 def test_files_and_sqlite(db: Connection, tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ import pytest
 
 from ematix_nb.declare import registry
 from ematix_nb.errors import DeclarationError, RunError, SqlError, UnknownNameError, UsageError
+from ematix_nb.export.module import export_notebook
 from ematix_nb.verbs.results import PreviewResult, RunResult
+from tests.support.notebooks import notebook_cells
 
 
 def rows_of(path: str, query: str) -> list[tuple[Any, ...]]:
@@ -101,6 +103,21 @@ def test_a_cell_without_a_body_copies_a_table(notebook: Any) -> None:
     assert notebook.cell("%flow preview copied --limit 1").to_arrow().to_pylist() == [
         {"id": 0, "name": "name 0", "amount": 0}
     ]
+
+
+def test_a_cell_names_what_a_changed_source_means(notebook: Any) -> None:
+    line = "%%flow pipeline odd --from src --to tgt:odd --mode append --on-drift quarantine\n"
+    notebook.cell(line + "SELECT id FROM t WHERE id < 2\n")
+    notebook.cell("%flow run odd")
+    notebook.cell(line + "SELECT id, name FROM t WHERE id < 2\n")
+    _, shown = notebook.run("%flow preview odd")
+    assert "rows go to odd__quarantine when `name` is not in the target" in shown
+    assert "2 quarantine" in shown
+    assert "2 rows did not fit and are in `odd__quarantine`" in notebook.run("%flow run odd")[1]
+    assert rows_of("tgt.duckdb", "SELECT source_row FROM odd__quarantine ORDER BY 1") == [
+        ('{"id": 0, "name": "name 0"}',), ('{"id": 1, "name": "name 1"}',),
+    ]  # fmt: skip
+    assert 'on_drift="quarantine"' in export_notebook(notebook_cells(line + "SELECT id FROM t\n")).text
 
 
 def test_options_stay_on_the_first_line_and_the_body_stays_as_it_is(notebook: Any) -> None:

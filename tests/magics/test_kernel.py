@@ -139,6 +139,16 @@ def test_an_interrupt_stops_a_slow_query(source: Kernel, verb: str) -> None:
     assert [run["status"] for run in history["runs"]] == (["cancelled"] if verb == "run" else [])
 
 
+def test_an_interrupt_stops_a_query_cell(kernel: Kernel) -> None:
+    kernel.good("%load_ext ematix_nb")
+    kernel.good("%%flow connection src\nkind = 'duckdb'\npath = ':memory:'\n")
+    cell = f"get_ipython().run_cell_magic('flow', 'query x --from src', {SLOW['duckdb']!r})"
+    reply, shown, seconds = kernel.run(f"x = 1\nprint('asked', flush=True)\n{cell}", interrupt_after="asked")
+    assert (reply["status"], reply.get("ename")) == ("error", "CancelledError"), shown
+    assert seconds < LIMIT
+    assert kernel.good("print(x)") == "1\n"
+
+
 def test_a_notebook_runs_without_a_front_end(tmp_path: Path) -> None:
     cells = [
         "%load_ext ematix_nb",
@@ -149,6 +159,8 @@ def test_a_notebook_runs_without_a_front_end(tmp_path: Path) -> None:
         "%flow preview ids",
         "r = %flow run ids\nr",
         "b = %flow run ids --bg\nb.wait().rows_inserted",
+        "%%flow query seen --from src --into pandas\nSELECT id, CAST(2 AS DECIMAL(38, 2)) AS two FROM t",
+        "seen.to_dict('records')",
     ]
     book = FORMAT.v4.new_notebook(cells=[FORMAT.v4.new_code_cell(cell) for cell in cells])
     NotebookClient(book, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
@@ -160,6 +172,8 @@ def test_a_notebook_runs_without_a_front_end(tmp_path: Path) -> None:
     background = book.cells[7].outputs
     assert background[-1].data["text/plain"] == "1"
     assert "ids -> lake:ids: success (1 read, 1 inserted)" in background[0].data["text/plain"]
+    assert book.cells[8].outputs[0].data["text/plain"].startswith("frame seen: 1 row, 2 columns (pandas)\n")
+    assert book.cells[9].outputs[0].data["text/plain"] == "[{'id': 1, 'two': Decimal('2.00')}]"
     assert "widgets" not in book.metadata
     assert len(FORMAT.writes(book)) < 100_000
 

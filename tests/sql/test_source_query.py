@@ -1,4 +1,4 @@
-"""The wrapped source query, run on the four engines."""
+"""The wrapped source query, run on every engine."""
 
 from __future__ import annotations
 
@@ -7,21 +7,34 @@ from typing import Any
 
 import pytest
 
+from ematix_nb.backends.duckdb.dialect import DuckDBDialect
+from ematix_nb.backends.mysql.dialect import MySQLDialect
+from ematix_nb.backends.postgres.dialect import PostgresDialect
+from ematix_nb.backends.registry import open_session
+from ematix_nb.backends.sqlite.dialect import SQLiteDialect
+from ematix_nb.connections.kinds import DuckDBConnection
 from ematix_nb.declare import normalizers as n
 from ematix_nb.declare.data_types import BIGINT, TEXT
 from ematix_nb.declare.spec import Column, PreTransform
 from ematix_nb.errors import SqlError
+from ematix_nb.query.dialect import DataFusionDialect
 from ematix_nb.sql import sqlite_functions
-from ematix_nb.sql.dialect import Dialect
 from ematix_nb.sql.source_query import build_source_query
+from tests.support.mariadb import arguments
 
-ENGINES = ("postgres", "duckdb", "sqlite", "datafusion")
+DIALECTS = {
+    "postgres": PostgresDialect(),
+    "mariadb": MySQLDialect(),
+    "duckdb": DuckDBDialect(),
+    "sqlite": SQLiteDialect(),
+    "datafusion": DataFusionDialect(),
+}
 SOURCE = """
 SELECT 1 AS id, ' A ' AS "Na me", 10 AS seq UNION ALL
 SELECT 1, ' B ', 30 UNION ALL
 SELECT 1, ' D ', NULL UNION ALL
 SELECT 2, ' C ', 20 -- the end"""
-AVAILABLE = ("id", "Na me", "seq")
+AVAILABLE = {"id": BIGINT, "Na me": TEXT, "seq": BIGINT}
 NAME = Column("name", TEXT, normalizers=(n.trim(), n.lower()))
 ID = Column("id", BIGINT)
 
@@ -33,16 +46,23 @@ def run(engine: str, sql: str, request: pytest.FixtureRequest) -> list[tuple[Any
         with psycopg.connect(request.getfixturevalue("pg_url")) as server:
             return sorted(server.execute(sql.encode()).fetchall())
     if engine == "duckdb":
-        import duckdb
-
-        with duckdb.connect() as embedded:
-            return sorted(embedded.execute(sql).fetchall())
+        session = open_session(DuckDBConnection(name="embedded", path=":memory:"))
+        try:
+            return sorted(session.fetch(sql))
+        finally:
+            session.close()
     if engine == "sqlite":
         file = sqlite3.connect(":memory:")
         sqlite_functions.register(file)
         rows = sorted(file.execute(sql).fetchall())
         file.close()
         return rows
+    if engine == "mariadb":
+        import pymysql
+
+        with pymysql.connect(**arguments(request.getfixturevalue("mysql_url"))) as server, server.cursor() as cursor:
+            cursor.execute(sql)
+            return sorted(cursor.fetchall())
     import datafusion
 
     batches = datafusion.SessionContext().sql(sql).collect()
@@ -50,12 +70,12 @@ def run(engine: str, sql: str, request: pytest.FixtureRequest) -> list[tuple[Any
 
 
 def build(engine: str, columns: tuple[Column, ...] | None, *steps: PreTransform, **more: Any) -> str:
-    return build_source_query(
-        engine, Dialect(), SOURCE, columns=columns, transforms_pre=steps, available=AVAILABLE, **more
-    )
+    dialect = DIALECTS[engine]
+    source = SOURCE.replace('"Na me"', dialect.quote("Na me"))
+    return build_source_query(dialect, source, columns=columns, transforms_pre=steps, available=AVAILABLE, **more)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", DIALECTS)
 def test_steps_on_every_engine(engine: str, request: pytest.FixtureRequest) -> None:
     renamed = {"column_map": (("name", "Na me"),)}
     newest = n.deduplicate_by("id", order_by="seq desc")

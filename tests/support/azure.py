@@ -7,13 +7,17 @@ import contextlib
 import email.utils
 import hashlib
 import hmac
+import re
 import shutil
 import urllib.request
 from dataclasses import dataclass
+from html import unescape
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
 
 from ematix_nb.connections import ObjectStoreAzureConnection
 from tests.support import programs
+from tests.support.faults import in_front_of
 from tests.support.stores import ObstoreBucket, bucket_name
 
 if TYPE_CHECKING:
@@ -23,6 +27,7 @@ ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """Of the emulator's one account, the same everywhere."""
 VERSION = "2021-08-06"
+_LISTED = re.compile(r"<(?P<kind>Blob|BlobPrefix)><Name[^>]*>(?P<name>[^<]*)</Name>.*?</(?P=kind)>", re.DOTALL)
 
 
 @dataclass
@@ -95,3 +100,24 @@ def server() -> Iterator[AzureStore]:
 
     with programs.running(command) as port:
         yield AzureStore(f"http://127.0.0.1:{port}/{ACCOUNT}")
+
+
+@contextlib.contextmanager
+def with_starts(endpoint: str) -> Iterator[AzureStore]:
+    """The server with listings that begin where they are asked to: azurite takes no notice of `startFrom`.
+
+    The Delta library asks for the commits after the newest that it knows, and refuses others.
+    """
+    with in_front_of(endpoint) as proxy:
+        proxy.change = _from_start
+        yield AzureStore(proxy.url)
+
+
+def _from_start(asked: str, body: bytes) -> bytes:
+    """A listing without the names before the one where it shall begin; any other answer as it is."""
+    query = parse_qs(urlsplit(asked).query)
+    if "startFrom" not in query or not body.startswith(b"<?xml"):
+        return body
+    text = body.decode()
+    start = query["startFrom"][0]
+    return _LISTED.sub(lambda found: found[0] if unescape(found["name"]) >= start else "", text).encode()

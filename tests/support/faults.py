@@ -37,6 +37,8 @@ class Faults:
     rule: Callable[[str, str], Fault] = lambda _method, _path: None
     """Asked for each request with its method and decoded path and query."""
     seen: list[tuple[str, str]] = field(default_factory=list)
+    change: Callable[[str, bytes], bytes] = lambda _path, body: body
+    """What becomes of the body of an answer, given the request's path and query."""
 
     def forget(self) -> None:
         """No more faults."""
@@ -81,6 +83,7 @@ def in_front_of(endpoint: str) -> Iterator[Faults]:  # noqa: C901 - one class, d
                 self.close_connection = True
                 self.connection.close()
                 return
+            data = faults.change(self.path, data)
             kept = [(name, text) for name, text in found.getheaders() if name.lower() not in _HOP]
             length = found.getheader("Content-Length") if self.command == "HEAD" else None
             self.answer(found.status, kept, data, length, cut=fault == CUT)

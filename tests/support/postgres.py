@@ -112,6 +112,42 @@ def _first_that_works(stack: contextlib.ExitStack) -> Server:
     raise ServerUnavailableError(message)
 
 
+@contextlib.contextmanager
+def server_of(version: int) -> Iterator[Server]:
+    """Gives an own server of one major version, from whichever of the places has that one.
+
+    Raises:
+        ServerUnavailableError: No place has it, or it did not start; the message says what to install.
+    """
+    programs = next((found for found in _every_programs() if _major_version(found) == version), None)
+    if programs is None:
+        from tests.support.programs import missing
+
+        raise ServerUnavailableError(str(missing(f"PostgreSQL {version}")))
+    with own_server(programs) as url:
+        yield Server(url=url, origin=f"own server from {programs}")
+
+
+def _every_programs() -> list[Path]:
+    """The folders of all installed servers' programs: the wheels' first, which are the same everywhere."""
+    from tests.support.programs import folder
+
+    installed = [path.parent for path in folder().glob("postgres-*/*/pginstall/bin/postgres")]
+    system = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/postgres")]
+    return [path for path in (_wheel_programs(), *sorted(installed), *sorted(system)) if path is not None]
+
+
+def _major_version(programs: Path) -> int | None:
+    """What the server says of itself; None when it does not run here (a wheel for another system)."""
+    try:
+        said = subprocess.run(
+            [str(programs / "postgres"), "--version"], env=_environment(), capture_output=True, text=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return int(said.split()[2].partition(".")[0])  # postgres (PostgreSQL) 18.6
+
+
 def _system_programs() -> Path | None:
     """The folder of the newest installed server's programs, or None."""
     found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/postgres")]
@@ -166,8 +202,14 @@ def _programs_for(user: pwd.struct_passwd, programs: Path, folder: Path) -> Path
     try:
         _run([str(programs / "postgres"), "--version"], folder, user)
     except (PermissionError, ServerUnavailableError):
-        copy = folder / "install"
+        package = programs.parents[1]
+        copy = folder / "install" / package.name / programs.parent.name
         shutil.copytree(programs.parent, copy, symlinks=True)
+        libraries = package.with_name(
+            f"{package.name}.libs"
+        )  # of a wheel: the programs look for them from where they are
+        if libraries.exists():
+            shutil.copytree(libraries, folder / "install" / libraries.name)
         return copy / programs.name
     return programs
 

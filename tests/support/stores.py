@@ -35,6 +35,8 @@ class Bucket(Protocol):
 
     store: str
     name: str
+    endpoint: str
+    """The server's URL."""
 
     def connection(self, file_format: str, *, name: str = "lake", **settings: Any) -> Connection:
         """A connection that may do everything in it."""

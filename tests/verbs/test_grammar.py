@@ -28,7 +28,8 @@ def test_a_line_becomes_plain_options() -> None:
 
 def test_options_of_every_verb_stand_anywhere() -> None:
     parsed = parse(["--format", "json", "--module", "a", "runs", "--profile=prod", "orders", "-m", "b.py", "--debug"])
-    assert parsed == Parsed("runs list", {"name": "orders", "last": 20}, "json", True, "prod", ("a", "b.py"))
+    options = {"name": "orders", "last": 20, "connection": None}
+    assert parsed == Parsed("runs list", options, "json", True, "prod", ("a", "b.py"))
 
 
 @pytest.mark.parametrize(

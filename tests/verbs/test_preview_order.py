@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ematix_nb import ObjectStoreLocalConnection, ematix, register_connection
+from ematix_nb import DuckDBConnection, ObjectStoreLocalConnection, ematix, register_connection
 from ematix_nb.declare import registry
 from ematix_nb.verbs.preview import preview
 
@@ -37,3 +38,18 @@ def test_files_come_by_name_and_order_by_holds(tmp_path: Path) -> None:
 
         assert ordered.preview(limit=3).sample["n"].to_pylist() == [29, 28, 27]
         assert preview(ordered.spec, limit=3).pages(1, 2)["n"].to_pylist() == [28, 27]
+
+
+def test_a_table_with_a_key_comes_in_the_order_of_its_key(tmp_path: Path) -> None:
+    """Whatever order its rows lie in."""
+    with duckdb.connect(str(tmp_path / "w.duckdb")) as database:
+        database.execute('CREATE TABLE keyed (n integer, "A key" integer PRIMARY KEY)')
+        database.execute("INSERT INTO keyed SELECT i, 100 - i FROM range(50) AS r(i)")
+        database.execute("CREATE VIEW seen AS SELECT n FROM keyed")
+    with registry.scratch():
+        register_connection(DuckDBConnection(name="warehouse", path=str(tmp_path / "w.duckdb")))
+        looked = preview("warehouse:keyed", limit=3)
+        assert looked.sample["A key"].to_pylist() == [51, 52, 53]
+        assert looked.pages(3, 2)["A key"].to_pylist() == [54, 55]
+        assert looked.sql.endswith('ORDER BY "A key"')
+        assert preview("warehouse:seen", limit=2).sample.num_rows == 2

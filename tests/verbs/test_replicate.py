@@ -94,6 +94,24 @@ def test_rows_land_and_later_changes_follow(folder: Path) -> None:
     assert names == [(10,)]
 
 
+def test_changed_columns_are_met_by_the_policy(folder: Path) -> None:
+    order = {"to": "wh:copy.{table}", "include": "orders"}
+    ematix.replicate("src:raw.*", **order)
+    with duckdb.connect(str(folder / "src.duckdb")) as source:
+        source.execute("ALTER TABLE raw.orders ADD COLUMN note VARCHAR")
+        source.execute("INSERT INTO raw.orders VALUES (3, 3, '2026-01-03', 'new'), (4, 4, '2026-01-04', NULL)")
+    frozen = ematix.replicate("src:raw.*", on_drift="freeze", preview_only=True, **order)
+    assert "column `note` (text) is missing in the target" in str(frozen.copies[0].error)
+    shown = ematix.replicate("src:raw.*", on_drift="quarantine", preview_only=True, **order)
+    assert "rows go to copy.orders__quarantine when `note` is not in the target" in shown.copies[0].changes()
+    done = ematix.replicate("src:raw.*", on_drift="quarantine", **order).copies[0].result
+    assert done is not None
+    assert (done.counts["rows_inserted"], done.counts["rows_quarantined"]) == (1, 1)
+    assert query(folder, "SELECT id FROM copy.orders ORDER BY 1") == [(1,), (2,), (4,)]
+    (row,) = query(folder, "SELECT source_row FROM copy.orders__quarantine")
+    assert json.loads(row[0]) == {"id": 3, "amount": "3.00", "updated_at": "2026-01-03 00:00:00.000000", "note": "new"}
+
+
 def test_odd_names_keep_their_names(folder: Path) -> None:
     ematix.replicate('src:raw."Odd*', to="wh:copy.{table}")
     assert query(folder, 'SELECT "select" FROM copy."Odd.Name""s"') == [("a",)]

@@ -6,6 +6,7 @@ was built on a version before the other: that is what fences a run whose lease w
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from .dialect import arrow_schema
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ematix_nb.declare.spec import Column
 
     from .config import DeltaConfig
+    from .places import PlacedFile
     from .writing import Staged
 
 Tags = tuple[tuple[str, int], ...]
@@ -35,7 +37,7 @@ def _properties(tags: Tags, *, alone: bool = False) -> Any:
 def takes_files(table: Any, columns: Sequence[Column]) -> bool:
     """Whether finished files can be added as they are: no new column, and no condition that the rows must meet."""
     have = {field.name: field for field in table.schema().fields}
-    if any(column.name not in have for column in columns):
+    if new_columns(table, columns):
         return False
     if any(name.startswith("delta.constraints.") for name in table.metadata().configuration):
         return False
@@ -63,13 +65,64 @@ def create(config: DeltaConfig, name: str, staged: Staged, columns: Sequence[Col
 
 def add_files(table: Any, staged: Staged, mode: str, tags: Tags, *, alone: bool) -> None:
     """Add staged files to a table, or put them in the place of its rows."""
-    table.create_write_transaction(
-        list(staged.adds),
-        mode,
-        table.schema(),
-        partition_by=list(table.metadata().partition_columns),
-        commit_properties=_properties(tags, alone=alone),
+    _write(table, staged.adds, mode, table.schema(), _properties(tags, alone=alone))
+
+
+def replace_files(
+    table: Any, staged: Staged, gone: Sequence[PlacedFile], columns: Sequence[Column], tags: Tags
+) -> None:
+    """Put staged files in the place of some others. Columns that are new join where all files are replaced."""
+    from deltalake import Schema
+    from deltalake.transaction import RemoveAction
+
+    fresh = new_columns(table, columns)
+    if fresh:
+        schema = Schema([*table.schema().fields, *Schema.from_arrow(arrow_schema(fresh)).fields])
+        _write(table, staged.adds, "overwrite", schema, _properties(tags, alone=True))
+        return
+    now = time.time_ns() // 1_000_000
+    removes = [RemoveAction(file.path, True, now, file.size, file.told_partition) for file in gone]
+    _write(table, [*staged.adds, *removes], "append", table.schema(), _properties(tags, alone=True))
+
+
+def _write(table: Any, actions: Sequence[Any], mode: str, schema: Any, properties: Any) -> None:
+    partitions = list(table.metadata().partition_columns)
+    table.create_write_transaction(list(actions), mode, schema, partition_by=partitions, commit_properties=properties)
+
+
+def can_replace(table: Any, columns: Sequence[Column], files: int) -> bool:
+    """Whether `replace_files` can write a load that touches so many of the table's files: new columns need all."""
+    return not new_columns(table, columns) or files == len(table.file_uris())
+
+
+def allow_plain_times(table: Any, columns: Sequence[Column]) -> None:
+    """Raise the table's protocol where new columns hold times without a zone, by a commit without rows before theirs.
+
+    Raises:
+        CommitFailedError: When somebody else committed since the table's version.
+    """
+    from deltalake import CommitProperties, TableFeatures
+    from deltalake.exceptions import CommitFailedError
+
+    fresh = arrow_schema(new_columns(table, columns))
+    features = table.protocol().writer_features or ()
+    if "timestampNtz" in features or not any("timestamp[us]" in str(field.type) for field in fresh):
+        return
+    before = table.version()
+    table.alter.add_feature(
+        TableFeatures.TimestampWithoutTimezone,
+        allow_protocol_versions_increase=True,
+        commit_properties=CommitProperties(max_commit_retries=0),
     )
+    if table.version() != before + 1:
+        message = f"version {table.version()} follows version {before}"
+        raise CommitFailedError(message)
+
+
+def new_columns(table: Any, columns: Sequence[Column]) -> list[Column]:
+    """The columns that a table does not have."""
+    have = {field.name for field in table.schema().fields}
+    return [column for column in columns if column.name not in have]
 
 
 def write_again(
@@ -117,6 +170,12 @@ def merge(config: DeltaConfig, table: Any, changes: pa.Table, identity: Sequence
     merger = merger.when_matched_delete(predicate=f"s.{OP} = 1")
     merger = merger.when_matched_update(updates=values, predicate=f"s.{OP} = 0")
     merger.when_not_matched_insert(updates=values, predicate=f"s.{OP} = 0").execute()
+
+
+def delete(table: Any, column: str, texts: Sequence[str]) -> None:
+    """Delete the rows whose column has one of some texts."""
+    listed = ", ".join("'" + text.replace("'", "''") + "'" for text in texts)
+    table.delete(f"{_quoted(column)} IN ({listed})")
 
 
 def _alike(table: Any, schema: pa.Schema) -> pa.Schema:

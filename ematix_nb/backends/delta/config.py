@@ -12,6 +12,7 @@ from ematix_nb.errors import ConnectError, DeclarationError, known_names
 from .capabilities import COMPRESSIONS, UNUSABLE, WRITE_OPTIONS
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Mapping
 
     from .objects import Objects
@@ -29,6 +30,8 @@ class DeltaConfig:
     """The small files beside the tables."""
     storage: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Options of the library for the store; holds secrets."""
+    at: int | dt.datetime | None = None
+    """The version of the tables, or the time as of which they are read; None for the newest."""
     partition_by: tuple[str, ...] = ()
     parquet_compression: str = "snappy"
 
@@ -64,7 +67,15 @@ def delta_config(connection: Any, *, create: bool = True) -> DeltaConfig:
     """The settings of a typed connection, its variables filled in."""
     resolved = connection.resolved() if hasattr(connection, "resolved") else connection
     makers = {"delta_local": _local, "delta_s3": _s3, "delta_azure": _azure, "delta_gcs": _gcs}
-    return makers[resolved.kind](resolved, create=create)
+    return replace(makers[resolved.kind](resolved, create=create), at=_at(resolved))
+
+
+def _at(connection: Any) -> int | dt.datetime | None:
+    import datetime as dt
+
+    if connection.version is not None:
+        return int(connection.version)
+    return dt.datetime.fromisoformat(connection.timestamp) if connection.timestamp else None
 
 
 def _local(connection: Any, *, create: bool) -> DeltaConfig:
@@ -99,13 +110,13 @@ def _secret(connection: Any, name: str) -> str | None:
 
 
 def _s3(connection: Any, *, create: bool) -> DeltaConfig:
-    from .objects import s3_objects
+    from .objects import library_limits, s3_objects
 
     del create
     plain = connection.endpoint.startswith("http://")
     keys = {name: _secret(connection, name) for name in ("access_key_id", "secret_access_key", "session_token")}
     region = connection.region or "us-east-1"
-    storage = _given(
+    storage = library_limits() | _given(
         AWS_REGION=region,
         AWS_ENDPOINT_URL=connection.endpoint,
         AWS_ACCESS_KEY_ID=keys["access_key_id"],
@@ -119,12 +130,12 @@ def _s3(connection: Any, *, create: bool) -> DeltaConfig:
 
 
 def _azure(connection: Any, *, create: bool) -> DeltaConfig:
-    from .objects import azure_objects
+    from .objects import azure_objects, library_limits
 
     del create
     plain = connection.endpoint.startswith("http://")
     keys = {name: _secret(connection, name) for name in ("account_key", "sas_token")}
-    storage = _given(
+    storage = library_limits() | _given(
         account_name=connection.account,
         account_key=keys["account_key"],
         sas_token=keys["sas_token"],
@@ -138,9 +149,9 @@ def _azure(connection: Any, *, create: bool) -> DeltaConfig:
 
 
 def _gcs(connection: Any, *, create: bool) -> DeltaConfig:
-    from .objects import gcs_objects
+    from .objects import gcs_objects, library_limits
 
     del create
-    storage = _given(google_service_account=connection.service_account)
+    storage = library_limits() | _given(google_service_account=connection.service_account)
     root = _prefixed(f"gs://{connection.bucket}", connection.prefix)
     return DeltaConfig(name=connection.name, root=root, objects=gcs_objects(connection), storage=storage)

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from ematix_nb.connections import redact
-from ematix_nb.errors import DataError, FlowError, RunError, TransientError
+from ematix_nb.errors import ConflictError, DataError, FlowError, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ def translated(thing: str) -> Iterator[None]:
     """Turn the library's errors into ours.
 
     Raises:
-        TransientError: When another writer was first.
+        ConflictError: When another writer was first.
         DataError: When the table does not take the rows.
         RunError: Otherwise.
     """
@@ -33,13 +33,13 @@ def translated(thing: str) -> Iterator[None]:
     except CommitFailedError as exc:
         if "feature" in str(exc).lower():
             raise _refused(thing, exc) from exc
-        raise TransientError(CONFLICT.format(thing=thing), "run again") from exc
+        raise ConflictError(CONFLICT.format(thing=thing), "run again") from exc
     except SchemaMismatchError as exc:
         message = f"the table `{thing}` does not take the columns: {_short(exc)}"
         raise DataError(message, "cast them in the SELECT, or write to another table") from exc
     except DeltaError as exc:
         if "already exists" in str(exc):
-            raise TransientError(CONFLICT.format(thing=thing), "run again") from exc
+            raise ConflictError(CONFLICT.format(thing=thing), "run again") from exc
         raise _refused(thing, exc) from exc
     except (OSError, ValueError) as exc:
         raise _refused(thing, exc) from exc

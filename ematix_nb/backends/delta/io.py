@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.base import TableInfo
@@ -14,6 +15,7 @@ from . import commits
 from .capabilities import APPENDABLE, CAPABILITIES, LOG, META, UNUSABLE, WRITABLE
 from .dialect import store
 from .errors import translated
+from .places import placed_rows
 from .scan import make_scan, split_version
 from .writing import Staged, check_partitions, run_folder, stage
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from .commits import Tags
     from .config import DeltaConfig
     from .objects import Objects
+    from .places import PlacedFile, PlacedRows
     from .scan import DeltaScan
 
 DEEPEST = 4
@@ -60,6 +63,10 @@ class DeltaSession:
         """
         self.config = self.config.with_options(options)
 
+    def plain(self) -> DeltaSession:
+        """A session on the same place, without the partitions of the target."""
+        return DeltaSession(replace(self.config, partition_by=()), read_only=self._read_only)
+
     def store(self, kind: DataType) -> Stored:
         """How a table stores a type."""
         return store(kind)
@@ -84,8 +91,12 @@ class DeltaSession:
         """A table's folder, for writing.
 
         Raises:
-            DeclarationError: When it names an old version.
+            DeclarationError: When it, or the connection, names an old version.
         """
+        if self.config.at is not None:
+            option = "version" if isinstance(self.config.at, int) else "timestamp"
+            message = f"connection `{self.config.name}` has a `{option}`: its tables are only read, as they were"
+            raise DeclarationError(message, f"write `{thing}` through a connection without `{option}`")
         if split_version(thing)[1] is not None:
             message = f"`{thing}` names an old version, which cannot be written"
             raise DeclarationError(message, f"name the table: `{split_version(thing)[0]}`")
@@ -142,29 +153,25 @@ class DeltaSession:
         from deltalake.exceptions import DeltaError
 
         newest = table.version()
-        first = min((entry["timestamp"] for entry in table.history()), default=0)
         if isinstance(at, int) and at > newest:
             message = f"`{name}` has no version {at}; the newest is {newest}"
             raise UnknownNameError(message, f"name one from `{name}@v0` to `{name}@v{newest}`")
-        if isinstance(at, dt.datetime) and at.timestamp() * 1000 < first:
-            begin = dt.datetime.fromtimestamp(first / 1000, dt.UTC).isoformat()
-            message = f"`{name}` has no version of {at.isoformat()}; its oldest is of {begin}"
-            raise UnknownNameError(message, "name a later time")
+        version = at if isinstance(at, int) else _version_of(table, name, at)
         try:
-            table.load_as_version(at)
+            table.load_as_version(version)
         except DeltaError as exc:
-            message = f"version {at} of `{name}` cannot be read any more: {str(exc)[:120]}"
+            message = f"version {version} of `{name}` cannot be read any more: {str(exc)[:120]}"
             raise UnknownNameError(message, "it was cleaned away; name a newer one") from exc
 
     def scan(self, thing: str) -> DeltaScan:
-        """One version of a table: the newest, or the one behind ``@``.
+        """One version of a table: the one behind ``@``, else the connection's, else the newest.
 
         Raises:
             UnknownNameError: When the table or the version is not there.
         """
         name = self.name(thing)
         if self._is_table(name):
-            return make_scan(self._load(name, None), name, is_remote=not self.config.is_local)
+            return make_scan(self._load(name, self.config.at), name, is_remote=not self.config.is_local)
         base, at = split_version(name)
         if at is not None and self._is_table(base):
             return make_scan(self._load(base, at), name, is_remote=not self.config.is_local)
@@ -240,7 +247,7 @@ class DeltaSession:
             alone: Refuse when anybody else committed since that version.
 
         Raises:
-            TransientError: When another writer was first.
+            ConflictError: When another writer was first.
         """
         name = self._writable(thing)
         with translated(name):
@@ -254,7 +261,49 @@ class DeltaSession:
                 return
         self._tidy(name, staged)
 
-    def commit_changes(self, thing: str, table: Any, changes: pa.Table, identity: Sequence[str], tags: Tags) -> None:
+    def placed(self, thing: str, table: Any, columns: Sequence[Column], keys: Sequence[str]) -> PlacedRows | None:
+        """The rows of a version by their place, with the columns after the load; None where the library must write."""
+        return placed_rows(self.config, self.name(thing), table, columns, keys)
+
+    def commit_replaced(
+        self,
+        thing: str,
+        table: Any,
+        staged: Staged,
+        gone: Sequence[PlacedFile],
+        tags: Tags,
+        *,
+        columns: Sequence[Column],
+    ) -> None:
+        """Publish staged files in the place of others, by one commit.
+
+        Args:
+            thing: The target.
+            table: The version that the change was worked out from.
+            staged: The files.
+            gone: Those that they replace; all of the table's where columns are new.
+            tags: What the commit records, and is compared by.
+            columns: The columns of the table after the load.
+
+        Raises:
+            ConflictError: When anybody else committed since that version.
+        """
+        name = self._writable(thing)
+        with translated(name):
+            commits.allow_plain_times(table, columns)
+            commits.replace_files(table, staged, gone, columns, tags)
+        self._tidy(name, staged)
+
+    def commit_changes(
+        self,
+        thing: str,
+        table: Any,
+        changes: pa.Table,
+        identity: Sequence[str],
+        tags: Tags,
+        *,
+        columns: Sequence[Column],
+    ) -> None:
         """Update, insert and delete rows by one commit.
 
         Args:
@@ -263,13 +312,25 @@ class DeltaSession:
             changes: Whole rows, and a column ``ematix_op``: 0 for a row as it shall be, 1 for one that goes.
             identity: The columns that tell the rows apart.
             tags: What the commit records, and is compared by.
+            columns: The columns of the table after the load.
 
         Raises:
-            TransientError: When anybody else committed since that version.
+            ConflictError: When anybody else committed since that version.
         """
         name = self._writable(thing)
         with translated(name):
+            commits.allow_plain_times(table, columns)
             commits.merge(self.config, table, changes, identity, tags)
+
+    def remove_rows(self, thing: str, column: str, texts: Sequence[str]) -> None:
+        """Remove the rows whose column has one of some texts; no commit when there are none.
+
+        Raises:
+            ConflictError: When another writer was first.
+        """
+        name = self._writable(thing)
+        with translated(name):
+            commits.delete(self._load(name, None), column, texts)
 
     def commit_nothing(self, thing: str, table: Any, tags: Tags) -> None:
         """A commit without rows, for what it records."""
@@ -308,3 +369,19 @@ class DeltaSession:
         while self._closers:
             self._closers.pop()()
         self._stoppers.clear()
+
+
+def _version_of(table: Any, name: str, at: dt.datetime) -> int:
+    """The newest version whose commit is not later than a time.
+
+    By the times that the commits tell: the library looks at those of the log's files, which a copy of the table
+    changes.
+    """
+    times = {entry["version"]: entry["timestamp"] for entry in table.history() if "timestamp" in entry}
+    until = at.timestamp() * 1000
+    found = max((version for version, moment in times.items() if moment <= until), default=None)
+    if found is None:
+        first = dt.datetime.fromtimestamp(min(times.values(), default=0) / 1000, dt.UTC).isoformat()
+        message = f"`{name}` has no version of {at.isoformat()}; its oldest is of {first}"
+        raise UnknownNameError(message, "name a later time")
+    return int(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import os
 import re
 import secrets
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LONGEST = 200
+TIMES = {"connect_timeout": "5s", "timeout": "30s"}
+"""One try of a request to a store."""
+RETRY_SECONDS, RETRIES = 30, 4
+"""How long a request is tried again, and how often: a store that hangs holds up a run for half a minute."""
 _CODE = re.compile(r"<Code>\s*(?P<code>[A-Za-z0-9]+)\s*</Code>")
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "InvalidBucketName")
 
@@ -34,6 +39,14 @@ class Objects(Protocol):
 
     def read(self, name: str) -> bytes | None:
         """The bytes; None when there is no such object."""
+        ...
+
+    def open(self, name: str) -> Any:
+        """An object as a pyarrow file with random access.
+
+        Raises:
+            FileNotFoundError: When there is no such object.
+        """
         ...
 
     def files(self, folder: str) -> list[str]:
@@ -89,6 +102,12 @@ class LocalObjects:
             return (self._root / name).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+    def open(self, name: str) -> Any:
+        """A file."""
+        import pyarrow as pa
+
+        return pa.OSFile(str(self._root / name))
 
     def files(self, folder: str) -> list[str]:
         """Files right in a folder, hidden ones left out."""
@@ -176,6 +195,13 @@ class StoreObjects:
             except FileNotFoundError:
                 return None
 
+    def open(self, name: str) -> Any:
+        """An object, of which ranges are fetched."""
+        from ematix_nb.backends.files.obstores import ObstoreStorage
+
+        storage = ObstoreStorage(self._store, self._where, self._where)
+        return storage.open(storage.stat(name))
+
     def files(self, folder: str) -> list[str]:
         """Objects right below a prefix."""
         return sorted(str(found["path"]).rsplit("/", 1)[-1] for found in self._list(folder)["objects"])
@@ -220,6 +246,15 @@ def _obstore(name: str, extra: str) -> Any:
     return stores
 
 
+def _retries() -> Any:
+    return {"max_retries": RETRIES, "retry_timeout": dt.timedelta(seconds=RETRY_SECONDS)}
+
+
+def library_limits() -> dict[str, str]:
+    """The same limits as options of the Delta library."""
+    return {**TIMES, "max_retries": str(RETRIES), "retry_timeout": f"{RETRY_SECONDS}s"}
+
+
 def _prefix(connection: Any) -> str | None:
     return connection.prefix.strip("/") or None
 
@@ -234,7 +269,8 @@ def s3_objects(connection: Any, region: str, keys: Mapping[str, str | None], *, 
         connection.bucket,
         prefix=_prefix(connection),
         region=region,
-        client_options={"allow_http": plain},
+        client_options={**TIMES, "allow_http": plain},
+        retry_config=_retries(),
         virtual_hosted_style_request=False,
         **given,
     )
@@ -251,7 +287,8 @@ def azure_objects(connection: Any, keys: Mapping[str, str | None], *, plain: boo
         connection.container,
         prefix=_prefix(connection),
         account_name=connection.account,
-        client_options={"allow_http": plain},
+        client_options={**TIMES, "allow_http": plain},
+        retry_config=_retries(),
         **given,
     )
     return StoreObjects(store, f"container `{connection.container}`")
@@ -261,5 +298,7 @@ def gcs_objects(connection: Any) -> StoreObjects:
     """The objects of a Google bucket."""
     stores = _obstore(connection.name, "gcs")
     given = {"service_account": connection.service_account} if connection.service_account else {}
-    store = stores.GCSStore(connection.bucket, prefix=_prefix(connection), **given)
+    store = stores.GCSStore(
+        connection.bucket, prefix=_prefix(connection), client_options={**TIMES}, retry_config=_retries(), **given
+    )
     return StoreObjects(store, f"bucket `{connection.bucket}`")

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from ematix_nb.backends.files.conditions import Condition
     from ematix_nb.declare.spec import Column
 
 _VERSION = re.compile(r"v(?P<number>\d+)")
 
 
-@dataclass(frozen=True)
+@dataclass
 class DeltaScan:
     """A snapshot; see `ematix_nb.query.session.Relation`."""
 
@@ -32,9 +33,14 @@ class DeltaScan:
     """The library's table, at one version."""
     is_remote: bool = False
     skipped: tuple[str, ...] = ()
+    condition: Condition | None = None
+
+    def narrow(self, condition: Condition | None) -> None:
+        """Tell what the rows of the next reading have to meet: files without such rows are not fetched."""
+        self.condition = condition
 
     def register(self, context: Any, name: str) -> None:
-        """Make the snapshot a table of DataFusion: columns reach the files, of local tables filters too.
+        """Make the snapshot a table of DataFusion: columns and filters reach the files.
 
         The library's own table cannot be read by a foreign session where it lies in an object store.
         """
@@ -46,13 +52,25 @@ class DeltaScan:
             return
         context.register_table(quoted(name), self.table)
 
+    def count(self) -> int | None:
+        """The rows, when the log tells of every file how many it has."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        actions = pa.table(self.table.get_add_actions(flatten=True))
+        if not actions.num_rows or "num_records" not in actions.column_names:
+            return None if actions.num_rows else 0
+        counts = actions["num_records"]
+        return None if counts.null_count else int(pc.sum(counts).as_py())
+
     def batches(self, names: list[str]) -> Iterator[pa.RecordBatch]:
         """Stream the named columns."""
         import pyarrow as pa
 
         types = {column.name: to_arrow(column.type) for column in self.columns}
         schema = pa.schema([(name, types[name]) for name in names])
-        for batch in pa.RecordBatchReader.from_stream(self.table.scan(columns=names)):
+        predicate = None if self.condition is None else self.condition.sql()
+        for batch in pa.RecordBatchReader.from_stream(self.table.scan(columns=names, predicate=predicate)):
             yield _fitted(batch.select(names), schema)
 
 

@@ -6,6 +6,7 @@ interrupt at once, and reads sources that belong to one thread.
 
 from __future__ import annotations
 
+import itertools
 import json
 import queue
 import threading
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from ematix_nb.backends.files.dialect import can_partition
+from ematix_nb.backends.files.repeats import rarely_repeated
 from ematix_nb.errors import CancelledError, DataError, DeclarationError, known_names
 
 from .capabilities import COMPRESSIONS, EXACT_DIGITS, LOG, ROW_GROUP_ROWS
@@ -21,7 +23,7 @@ from .dialect import arrow_schema
 from .errors import translated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
     from .config import DeltaConfig
 
+BATCH_ROWS = 8192
+"""Rows handed over at once: the library keeps more than ten batches waiting, however large they are."""
 AHEAD = 2
 """Batches that wait for the library."""
 WAIT_SECONDS = 0.1
@@ -83,25 +87,37 @@ def stage(
     schema = arrow_schema(columns)
     check_partitions(config.partition_by, columns)
     counted = _Checked(batches, schema, config.partition_by)
+    rows = iter(counted)
+    first = list(itertools.islice(rows, 1))
+    plain = rarely_repeated(first[0]) if first else frozenset()
     options = {
         "partition_by": list(config.partition_by) or None,
         "storage_options": dict(config.storage) or None,
-        "writer_properties": writer_properties(config),
+        "writer_properties": writer_properties(config, plain),
         "mode": "overwrite",
     }
-    write(thing, config.uri(f"{thing}/{folder}"), schema, counted, options)
+    write(
+        thing,
+        config.uri(f"{thing}/{folder}"),
+        schema,
+        itertools.chain(first, rows),
+        options,
+    )
     adds = _adds(config, thing, folder, columns)
     for add in adds:
         config.objects.sync(f"{thing}/{add.path}")
     return Staged(folder, tuple(adds), counted.rows)
 
 
-def writer_properties(config: DeltaConfig) -> Any:
-    """How the library writes Parquet."""
-    from deltalake import WriterProperties
+def writer_properties(config: DeltaConfig, plain: Collection[str] = ()) -> Any:
+    """How the library writes Parquet; ``plain`` columns get no dictionary."""
+    from deltalake import ColumnProperties, WriterProperties
 
     compression: Any = COMPRESSIONS[config.parquet_compression]
-    return WriterProperties(compression=compression, max_row_group_size=ROW_GROUP_ROWS)
+    columns = {name: ColumnProperties(dictionary_enabled=False) for name in sorted(plain)}
+    return WriterProperties(
+        compression=compression, max_row_group_size=ROW_GROUP_ROWS, column_properties=columns or None
+    )
 
 
 class _Checked:
@@ -126,7 +142,8 @@ class _Checked:
                     message = f"column `{name}`, row {self.rows + found + 1}: an empty text cannot name a partition"
                     raise DataError(message, "make it NULL or another text in the SELECT, or do not partition by it")
             self.rows += batch.num_rows
-            yield pa.RecordBatch.from_arrays(batch.columns, schema=self._schema)
+            whole = pa.RecordBatch.from_arrays(batch.columns, schema=self._schema)
+            yield from (whole.slice(first, BATCH_ROWS) for first in range(0, whole.num_rows, BATCH_ROWS))
 
 
 def write(

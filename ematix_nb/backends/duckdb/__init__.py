@@ -11,7 +11,18 @@ if TYPE_CHECKING:
 
     from .io import DuckDBSession
 
-__all__ = ["BACKEND", "DuckDBBackend"]
+__all__ = ["BACKEND", "DuckDBBackend", "open_scratch"]
+
+
+def open_scratch(folder: str) -> DuckDBSession:
+    """A database of the caller's own, in memory; what its memory limit leaves no room for goes to a folder.
+
+    Quicker than a file: nothing is made durable, or packed.
+    """
+    from .config import MEMORY, Settings
+    from .io import DuckDBSession
+
+    return DuckDBSession(Settings(name="scratch", path=MEMORY, spill_folder=folder))
 
 
 class DuckDBBackend:

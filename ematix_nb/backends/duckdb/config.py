@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ematix_nb.connections.attach import attached
 from ematix_nb.errors import ConfigError
 
 MEMORY = ":memory:"
@@ -25,6 +26,10 @@ class Settings:
     """Milliseconds to wait for another process to let go of the file."""
     allow_external: bool = False
     """Whether SQL may read and write other files, attach databases and load extensions."""
+    attached: tuple[tuple[str, str], ...] = ()
+    """Names and absolute paths of the databases that are read beside it."""
+    spill_folder: str = ""
+    """Where rows go that memory cannot hold; empty for DuckDB's own choice."""
 
 
 def settings(connection: Any, *, read_only: bool = False) -> Settings:
@@ -39,14 +44,19 @@ def settings(connection: Any, *, read_only: bool = False) -> Settings:
         message = f"connection `{connection.name}` (duckdb) has an empty `path`"
         raise ConfigError(message, hint="give the path of a file, or `:memory:`")
     if path != MEMORY:
-        path = os.path.realpath(os.path.expanduser(path))  # noqa: PTH111 - as the driver resolves it
+        path = _absolute(path)
     return Settings(
         name=connection.name,
         path=path,
         read_only=read_only or bool(connection.read_only),
         busy_timeout_ms=int(getattr(connection, "busy_timeout_ms", BUSY_TIMEOUT_MS)),
         allow_external=bool(getattr(connection, "allow_external", False)),
+        attached=tuple((name, _absolute(path)) for name, path in attached(connection)),
     )
+
+
+def _absolute(path: str) -> str:
+    return os.path.realpath(os.path.expanduser(path))  # noqa: PTH111 - as the driver resolves it
 
 
 def stand_in(found: Settings) -> Settings:

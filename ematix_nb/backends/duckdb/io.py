@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import threading
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.base import BATCH_ROWS, TableInfo
 from ematix_nb.connections.secret import redact
+from ematix_nb.declare.data_types import TEXT
 from ematix_nb.declare.spec import Column, TableRef
 from ematix_nb.errors import ConnectError, LockedError, MissingDriverError, SqlError, TransientError
 
@@ -49,6 +52,10 @@ _databases: dict[str, _Database] = {}
 _guard = threading.Lock()
 
 
+_LIMITED = re.compile(r'"name": *"(?:[A-Z]+_)*(?:LIMIT|TOP_N)(?:_[A-Z]+)* *"')
+"""A step of a plan that ends early."""
+
+
 def _acquire(settings: Settings) -> tuple[str, Any]:
     """The key of the database in this process, and a connection of its own; waits for other processes."""
     deadline = time.monotonic() + settings.busy_timeout_ms / 1000
@@ -75,7 +82,11 @@ def _attach(settings: Settings) -> tuple[str, Any]:
 
 
 def _serves(there: Settings, wanted: Settings) -> bool:
-    return there.allow_external == wanted.allow_external and (wanted.read_only or not there.read_only)
+    return (
+        there.allow_external == wanted.allow_external
+        and there.attached == wanted.attached
+        and (wanted.read_only or not there.read_only)
+    )
 
 
 def _release(key: str) -> None:
@@ -86,6 +97,11 @@ def _release(key: str) -> None:
         if not shared.sessions:
             del _databases[key]
             shared.connection.close()
+
+
+WRONG_OPTIMIZER = "top_n_window_elimination"
+"""Turns `row_number() ... = 1` into an aggregate that takes a NULL which comes first for the first value of
+`ORDER BY x NULLS LAST` (seen in DuckDB 2.0.0): the wrong one of two rows would be kept."""
 
 
 def _connect(settings: Settings) -> Any:
@@ -100,15 +116,44 @@ def _connect(settings: Settings) -> Any:
         raise ConnectError(message, hint="make the folder, or correct `path`")
     config: dict[str, Any] = {
         "python_enable_replacements": False,
-        "enable_external_access": settings.allow_external,
+        "enable_external_access": settings.allow_external or bool(settings.attached),
     }
+    if settings.spill_folder:
+        config["temp_directory"] = settings.spill_folder
     try:
         connection = duckdb.connect(settings.path, read_only=settings.read_only and not memory, config=config)
     except duckdb.Error as exc:
         raise _refused(exc, settings) from exc
     connection.execute("SET enable_progress_bar = false")
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    _switch_off(connection, WRONG_OPTIMIZER)
+    if settings.attached:
+        _attach_others(connection, settings)
     return connection
+
+
+def _attach_others(connection: Any, settings: Settings) -> None:
+    """Attach what is read beside the database, and close the door again through which it came."""
+    import duckdb
+
+    for name, path in settings.attached:
+        try:
+            place, shown = DIALECT.literal(path, TEXT), DIALECT.quote(name)
+            connection.execute(f"ATTACH {place} AS {shown} (TYPE duckdb, READ_ONLY)")
+        except duckdb.Error as exc:
+            connection.close()
+            raise _refused(exc, replace(settings, path=path)) from exc
+    if not settings.allow_external:
+        connection.execute("SET GLOBAL enable_external_access = false")
+
+
+def _switch_off(connection: Any, optimizer: str) -> None:
+    """Add an optimizer to those that are switched off; a version that does not have it needs nothing."""
+    import duckdb
+
+    off = connection.execute("SELECT current_setting('disabled_optimizers')").fetchall()[0][0]
+    with contextlib.suppress(duckdb.ParserException):
+        connection.execute(f"SET GLOBAL disabled_optimizers = '{','.join(filter(None, (off, optimizer)))}'")
 
 
 def _refused(error: Exception, settings: Settings) -> ConnectError | LockedError:
@@ -281,6 +326,15 @@ class DuckDBSession:
             rows.close()
             self._streams.discard(rows)
 
+    def estimate(self, query: str) -> int | None:
+        """The rows that the planner expects; None where a LIMIT is in the plan, which tells the rows before it."""
+        text = self.fetch(f"EXPLAIN (FORMAT json) {query}")[0][1]
+        if _LIMITED.search(text):
+            return None
+        plan = json.loads(text)[0]
+        found = str(plan.get("extra_info", {}).get("Estimated Cardinality", ""))
+        return int(found) if found.isdigit() else None
+
     def tables(self, schema: str | None = None) -> list[TableRef]:
         """Tables and views, by schema and name."""
         return [TableRef(row[0], row[1]) for row in self.fetch(LIST, [schema, schema])]
@@ -318,10 +372,12 @@ class DuckDBSession:
         return done
 
     def interrupt(self) -> None:
-        """Stop what is running, from another thread."""
-        self._cursor.interrupt()
-        for cursor in tuple(self._cursors):
-            cursor.interrupt()
+        """Stop what is running, from another thread; nothing runs in a session that is closed."""
+        import duckdb
+
+        for cursor in (self._cursor, *self._cursors):
+            with contextlib.suppress(duckdb.ConnectionException):
+                cursor.interrupt()
 
     def _close_readers(self) -> None:
         for reader in (*self._streams, *self._cursors):

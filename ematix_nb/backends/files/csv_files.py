@@ -84,10 +84,18 @@ def infer(file: DataFile, config: FileConfig) -> dict[str, DataType]:
     """Names and types from the first rows of a file.
 
     A later value that does not fit is an error at its line, never changed.
+
+    Raises:
+        DataError: When one of these rows has more or fewer values than the header.
     """
     names = header(file, config)
     rows = itertools.islice(_rows(file, config), int(config.csv_header), SAMPLE_ROWS + int(config.csv_header))
-    sample = [row for _, row in rows if len(row) == len(names)]
+    sample = []
+    for line, row in rows:
+        if row and len(row) != len(names):
+            message = f"{file.name}, line {line}: Expected {len(names)} columns, got {len(row)}"
+            raise DataError(message, "correct the file, `csv_delimiter` or `csv_quote`")
+        sample += [row] if row else []
     null = {"", config.csv_null_value}
     return {name: guess([row[index] for row in sample if row[index] not in null]) for index, name in enumerate(names)}
 
@@ -157,12 +165,36 @@ def _open(
     )
     try:
         with file.stream() as stream:
+            counted = _Quotes(stream, config.csv_quote.encode())
             yield from arrow_csv.open_csv(
-                stream, read_options=reading, parse_options=parsing, convert_options=converting
+                counted, read_options=reading, parse_options=parsing, convert_options=converting
             )
+        if counted.found % 2:  # Arrow takes the end of a file for the end of a quote: a cut file, or rows in one value
+            for _ in _rows(file, config):  # raises for a quote that is never closed, with its line
+                pass
     except pa.ArrowInvalid as exc:
         if "Empty CSV file" not in str(exc):
             raise
+
+
+class _Quotes(io.RawIOBase):
+    """A stream that counts the quotes that were read from it."""
+
+    def __init__(self, stream: Any, quote: bytes) -> None:
+        super().__init__()
+        self._stream = stream
+        self._quote = quote
+        self.found = 0
+
+    def readable(self) -> bool:
+        """It is for reading alone."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        data = bytes(self._stream.read(size))
+        self.found += data.count(self._quote)
+        return data
 
 
 def _shape(file: DataFile, raw: pa.RecordBatch, wanted: Mapping[str, DataType]) -> pa.RecordBatch:

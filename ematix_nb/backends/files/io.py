@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import weakref
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.base import Manifest
@@ -55,6 +56,10 @@ class FolderSession:
             DeclarationError: When an option is unknown, misplaced or wrong.
         """
         self.config = self.config.with_options(options)
+
+    def plain(self) -> FolderSession:
+        """A session on the same place, without the partitions of the target."""
+        return FolderSession(self.storage, replace(self.config, partition_by=()), read_only=self._read_only)
 
     def declare(self, thing: str, columns: Sequence[Column]) -> None:
         """Fix the names and types of a thing whose files do not tell them; ``scan`` obeys."""
@@ -307,14 +312,14 @@ def _merged(old: Sequence[Column], fresh: Sequence[Column]) -> tuple[Column, ...
     for column in old:
         other = new.pop(column.name, None)
         common = wider(to_arrow(column.type), to_arrow(other.type)) if other else None
-        if other is None or common is None or common.equals(to_arrow(column.type)):
+        if other is None or common is None:
             merged.append(column)
+        elif common.equals(to_arrow(other.type)):  # also where both travel alike: texts of two lengths
+            merged.append(_retyped(column, other.type))
         else:
-            merged.append(other if common.equals(to_arrow(other.type)) else _retyped(other, from_arrow(common)))
+            merged.append(column if common.equals(to_arrow(column.type)) else _retyped(other, from_arrow(common)))
     return (*merged, *new.values())
 
 
 def _retyped(column: Column, kind: DataType) -> Column:
-    from dataclasses import replace
-
     return replace(column, type=kind)

@@ -9,11 +9,13 @@ from ematix_nb.backends.base import BATCH_ROWS
 from ematix_nb.declare.data_types import from_arrow, to_arrow
 from ematix_nb.errors import DataError
 
+from .conditions import Bounds
 from .dialect import type_from_json, type_to_json
+from .repeats import rarely_repeated
 from .widen import normal, restored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from ematix_nb.declare.data_types import DataType
     from ematix_nb.declare.spec import Column
 
+    from .conditions import Condition
     from .config import FileConfig
     from .paths import DataFile
 
@@ -29,6 +32,8 @@ GROUP_ROWS = 65_536
 GROUP_BYTES = 64 * 1024 * 1024
 _MAGIC = b"PAR1"
 _ENCRYPTED = b"PARE"
+_SMALLEST = 12
+"""Bytes of a file: its mark at both ends, and the length of the footer."""
 
 
 def infer(file: DataFile, config: FileConfig) -> dict[str, DataType]:
@@ -64,9 +69,16 @@ def infer(file: DataFile, config: FileConfig) -> dict[str, DataType]:
 
 
 def read(
-    file: DataFile, wanted: Mapping[str, DataType], names: Sequence[str], config: FileConfig
+    file: DataFile,
+    wanted: Mapping[str, DataType],
+    names: Sequence[str],
+    config: FileConfig,
+    *,
+    condition: Condition | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """The wanted columns of a file in batches; columns that it does not have are NULL.
+
+    Of a file that lies elsewhere, row groups whose bounds rule out a condition are not fetched.
 
     Raises:
         DataError: When the data is broken, or a value does not fit the type that all files share.
@@ -79,22 +91,47 @@ def read(
     types = {name: to_arrow(kind) for name, kind in wanted.items()}
     try:
         with file.open() as handle:
-            for batch in _batches(file, pq.ParquetFile(handle, pre_buffer=file.path is None), present):
+            parquet = pq.ParquetFile(handle, pre_buffer=file.path is None)
+            for batch in _batches(file, parquet, present, condition):
                 yield _shape(file, batch, types)
     except (pa.ArrowInvalid, OSError) as exc:
         if isinstance(exc, FileNotFoundError):
             raise
-        message = f"{file.name}: the data is broken: {str(exc)[:120]}"
-        raise DataError(message, "write or copy it again") from exc
+        raise _unreadable(file, str(exc)) from exc
 
 
-def _batches(file: DataFile, parquet: Any, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+def _batches(
+    file: DataFile, parquet: Any, columns: Sequence[str] | None, condition: Condition | None = None
+) -> Iterator[pa.RecordBatch]:
     """The batches; of a file that lies elsewhere one row group after the other, each fetched as a whole."""
     if file.path is not None:
         yield from parquet.iter_batches(BATCH_ROWS, columns=columns)
         return
     for group in range(parquet.num_row_groups):
+        if condition is not None and not condition.may_hold(_bounds(parquet, group)):
+            continue
         yield from parquet.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns)
+
+
+def _bounds(parquet: Any, group: int) -> Callable[[str], Bounds]:
+    """What the footer tells of the columns of a row group."""
+    found = parquet.metadata.row_group(group)
+    columns = [found.column(number) for number in range(found.num_columns)]
+
+    def known(name: str) -> Bounds:
+        same = [column for column in columns if column.path_in_schema == name]
+        told = same[0].statistics if len(same) == 1 and same[0].is_stats_set else None
+        if told is None:
+            return Bounds()
+        nulls = told.null_count if told.has_null_count else None
+        if not told.has_min_max:
+            return Bounds(nulls=nulls, rows=found.num_rows)
+        try:
+            return Bounds(told.min, told.max, nulls, found.num_rows)
+        except (ValueError, OverflowError):  # a time that Python does not have
+            return Bounds(nulls=nulls, rows=found.num_rows)
+
+    return known
 
 
 def _shape(file: DataFile, raw: pa.RecordBatch, types: Mapping[str, pa.DataType]) -> pa.RecordBatch:
@@ -113,6 +150,13 @@ def _shape(file: DataFile, raw: pa.RecordBatch, types: Mapping[str, pa.DataType]
     return pa.RecordBatch.from_arrays(arrays, names=list(types))
 
 
+def _unreadable(file: DataFile, text: str) -> DataError:
+    """Columns may be encrypted where the footer is not."""
+    if "ecrypt" in text:
+        return DataError(f"{file.name}: columns of the file are encrypted", "decrypt it: encrypted Parquet is not read")
+    return DataError(f"{file.name}: the data is broken: {text[:120]}", "write or copy it again")
+
+
 def _broken(file: DataFile, text: str) -> DataError:
     with file.open() as stream:
         head = stream.read(4)
@@ -123,7 +167,7 @@ def _broken(file: DataFile, text: str) -> DataError:
         message, hint = "the file is encrypted", "decrypt it: encrypted Parquet is not read"
     elif head != _MAGIC:
         message, hint = f"not a Parquet file (it begins with {head!r})", "remove it, or correct `format`"
-    elif tail != _MAGIC:
+    elif tail != _MAGIC or size < _SMALLEST:
         message, hint = f"the file is cut off: its {size} bytes have no footer", "write or copy it again"
     else:
         message, hint = f"the footer is broken: {text[:120]}", "write or copy it again"
@@ -144,8 +188,7 @@ def check_rows(file: DataFile) -> None:
             for _ in _batches(file, pq.ParquetFile(handle), None):
                 pass
     except (pa.ArrowException, OSError) as exc:
-        message = f"{file.name}: the data is broken: {str(exc)[:120]}"
-        raise DataError(message, "write or copy it again") from exc
+        raise _unreadable(file, str(exc)) from exc
 
 
 def count(path: Path) -> int:
@@ -156,11 +199,13 @@ def count(path: Path) -> int:
 
 
 class Writer:
-    """Writes batches to one Parquet file, in row groups of 64 Ki rows or 64 MiB."""
+    """Writes batches to one Parquet file, in row groups of 64 Ki rows or 64 MiB.
+
+    The first group tells which columns get a dictionary.
+    """
 
     def __init__(self, sink: Any, columns: Sequence[Column], config: FileConfig) -> None:
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         fields = [
             pa.field(c.name, to_arrow(c.type), metadata={KEY: json.dumps(type_to_json(c.type)).encode()})
@@ -168,7 +213,8 @@ class Writer:
         ]
         self._schema = pa.schema(fields)
         compression = None if config.parquet_compression == "uncompressed" else config.parquet_compression
-        self._writer = pq.ParquetWriter(sink, self._schema, compression=compression or "none")
+        self._sink, self._compression = sink, compression or "none"
+        self._writer: Any = None
         self._pending: list[pa.RecordBatch] = []
         self._rows = self._bytes = 0
 
@@ -186,10 +232,36 @@ class Writer:
         if self._pending:
             arrays = [batch.columns for batch in self._pending]
             batches = [pa.RecordBatch.from_arrays(columns, schema=self._schema) for columns in arrays]
-            self._writer.write_table(pa.Table.from_batches(batches), row_group_size=GROUP_ROWS)
+            group = pa.Table.from_batches(batches)
+            self._begin(group)
+            self._writer.write_table(group, row_group_size=GROUP_ROWS)
         self._pending, self._rows, self._bytes = [], 0, 0
+
+    def _begin(self, first: pa.Table | None = None) -> None:
+        """Begin the file, once; the first rows, if there are any, tell which columns get a dictionary."""
+        import pyarrow.parquet as pq
+
+        if self._writer is not None:
+            return
+        plain = rarely_repeated(first) if first is not None else ()
+        dictionary = [path for path in _leaves(self._schema) if path not in plain] if plain else True
+        self._writer = pq.ParquetWriter(
+            self._sink, self._schema, compression=self._compression, use_dictionary=dictionary
+        )
 
     def close(self) -> None:
         """Write what is pending and the footer; the sink stays open."""
         self._flush()
+        self._begin()
         self._writer.close()
+
+
+def _leaves(schema: pa.Schema) -> list[str]:
+    """The paths of the columns as Parquet has them: ``a.list.element`` for a list ``a``."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    empty = pa.BufferOutputStream()
+    pq.write_metadata(schema, empty)
+    found = pq.read_metadata(pa.BufferReader(empty.getvalue())).schema
+    return [found.column(number).path for number in range(len(found))]

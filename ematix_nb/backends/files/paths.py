@@ -41,6 +41,11 @@ class DataFile:
         """Its path on this machine; None when it lies elsewhere."""
         return self.storage.path(self.entry.name)
 
+    @property
+    def is_packed(self) -> bool:
+        """Whether its bytes are compressed as a whole, which its name tells."""
+        return self.entry.name.lower().rpartition(".")[2] in _PACKED
+
     def open(self, *, forward: bool = False) -> Any:
         """A pyarrow file with random access; ``forward``: it is read more or less from start to end."""
         return self.storage.open(self.entry, forward=forward)

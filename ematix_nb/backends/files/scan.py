@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.base import FileScan
+from ematix_nb.backends.pump import pumped
 from ematix_nb.backends.scratch import scratch_folder
 from ematix_nb.declare.data_types import TEXT, DataType, from_arrow, to_arrow
 from ematix_nb.declare.spec import Column
 from ematix_nb.errors import SchemaDriftError, TransientError
 
 from . import csv_files, jsonl_files, orc_files, parquet_files
+from .conditions import Bounds
+from .counts import estimate_rows
 from .streams import quoted, register_stream
 from .texts import guess
 from .widen import restored, wider
@@ -22,10 +26,15 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from .conditions import Condition
     from .config import FileConfig
     from .paths import DataFile
 
 ASKED_AT_ONCE = 8
+LARGE_BYTES = 4 << 20
+"""Files of this size are decoded by a thread, ahead of what becomes of their rows."""
+AHEAD = 1
+"""Batches that may wait for their turn."""
 _FORMATS: dict[str, Any] = {"parquet": parquet_files, "csv": csv_files, "jsonl": jsonl_files, "orc": orc_files}
 
 
@@ -33,6 +42,8 @@ _FORMATS: dict[str, Any] = {"parquet": parquet_files, "csv": csv_files, "jsonl":
 class CheckedScan(FileScan):
     """A scan that can tell afterwards what went wrong."""
 
+    narrow: Callable[[Condition | None], None] = lambda _: None
+    """Tells what the rows of the next reading have to meet; what cannot hold such rows is not fetched."""
     check: Callable[[bool], None] = lambda _: None
     """Call when the read has ended (False) or failed (True).
 
@@ -51,6 +62,7 @@ class _Reading:
     """File name -> its own columns, in its order."""
     columns: tuple[Column, ...]
     config: FileConfig
+    condition: Condition | None = None
     failure: Exception | None = None
     opened: bool = False
 
@@ -106,6 +118,8 @@ def make_scan(
         register,
         batches,
         tuple(skipped),
+        lambda: estimate_rows(files, config),
+        lambda condition: setattr(reading, "condition", condition),
         lambda failed: _check(reading, failed=failed),
     )
 
@@ -246,12 +260,31 @@ def _partition_select(table: str, values: Mapping[str, str | None], columns: Seq
 def _stream(reading: _Reading, columns: list[str]) -> Iterator[pa.RecordBatch]:
     """The files one after the other."""
     try:
-        for file in reading.files:
+        wanted = [file for file in reading.files if _may_hold(reading, file)]
+        for file in wanted:
             yield from _stream_file(reading, file, columns)
     except Exception as exc:
         # whatever it is: DataFusion keeps only its text, so it is remembered for the check after the read
         reading.failure = exc
         raise
+
+
+def _may_hold(reading: _Reading, file: DataFile) -> bool:
+    """Whether a file can hold rows that are wanted, by the values of its folders."""
+    if reading.condition is None:
+        return True
+    import pyarrow as pa
+
+    kinds = {column.name: column.type for column in reading.columns}
+    folders = dict(file.partition)
+
+    def known(name: str) -> Bounds:
+        if name not in folders:
+            return Bounds()
+        value = pa.array([folders[name]], pa.string()).cast(to_arrow(kinds[name]))[0].as_py()
+        return Bounds(value, value, nulls=int(value is None), rows=1)
+
+    return reading.condition.may_hold(known)
 
 
 def _stream_file(reading: _Reading, file: DataFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
@@ -262,7 +295,10 @@ def _stream_file(reading: _Reading, file: DataFile, columns: list[str]) -> Itera
     wanted = {name: kinds[name] for name in columns if name not in folders}
     own = replace(reading.config, format=file.format)
     schema = pa.schema([(name, to_arrow(kinds[name])) for name in columns])
-    for batch in _FORMATS[file.format].read(file, wanted, reading.names[file.name], own):
+    more = {"condition": reading.condition} if file.format == "parquet" else {}
+    read = partial(_FORMATS[file.format].read, file, wanted, reading.names[file.name], own, **more)
+    large = file.entry.size >= LARGE_BYTES
+    for batch in pumped([read], [_nothing], AHEAD) if large else read():
         if not columns:
             yield batch
             continue
@@ -274,6 +310,10 @@ def _stream_file(reading: _Reading, file: DataFile, columns: list[str]) -> Itera
             else:
                 arrays.append(batch.column(name))
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _nothing() -> None:
+    """A file needs no waking: its reader ends with the batch that it is at."""
 
 
 def _check(reading: _Reading, *, failed: bool) -> None:

@@ -27,6 +27,16 @@ def quoted(name: str) -> str:
     return name if name.startswith('"') and name.endswith('"') else '"' + name.replace('"', '""') + '"'
 
 
+def inner_name(name: str) -> str:
+    """What the stream behind a table is called.
+
+    Example:
+        >>> inner_name('"raw"."orders"')
+        "__stream_raw'.'orders"
+    """
+    return f"__stream_{name.strip(chr(34))}".replace('"', "'")
+
+
 def register_stream(
     context: Any, name: str, schema: pa.Schema, open_batches: Callable[[list[str]], Iterator[pa.RecordBatch]]
 ) -> None:
@@ -75,6 +85,6 @@ def register_stream(
         def get_fragments(self, *_: Any, **__: Any) -> list[Fragment]:
             return [Fragment()]
 
-    inner = f"__stream_{name.strip(chr(34))}".replace('"', "'")
+    inner = inner_name(name)
     context.register_dataset(quoted(inner), Stream())
     context.register_view(quoted(name), context.sql(f"SELECT * FROM {quoted(inner)} LIMIT {NO_LIMIT}"))

@@ -89,6 +89,7 @@ class MySQLDialect(Dialect):
     row_order: ClassVar[str] = PLACE
     limit_keeps_order: ClassVar[bool] = False
     upserts_on_conflict: ClassVar[bool] = False
+    random: ClassVar[str] = "RAND()"
     now_seconds: ClassVar[str] = "CAST(UNIX_TIMESTAMP(SYSDATE(6)) AS DOUBLE)"
     type_names: ClassVar[dict[str, str]] = {
         **INTEGERS,
@@ -112,6 +113,11 @@ class MySQLDialect(Dialect):
         self.ascii = "ascii_nopad_bin" if mariadb else "ascii_bin"
         self.with_default: set[tuple[TableRef, str]] = set()
         """Columns of tables that were looked at which have a default: changing their type would lose it."""
+
+    @property
+    def steps_engine(self) -> str:
+        """The two systems have other regular expressions."""
+        return "mariadb" if self.mariadb else SYSTEM
 
     def quote(self, identifier: str) -> str:
         """Quote one identifier with backticks.
@@ -206,6 +212,10 @@ class MySQLDialect(Dialect):
         if folds(kind) or kind.kind in ("json", "jsonb"):
             return f"CONVERT({expression} USING utf8mb4) COLLATE {self.collation}"
         return expression
+
+    def grouped(self, expression: str) -> str:
+        """Texts by their bytes."""
+        return f"CAST({expression} AS BINARY)"
 
     def equal(self, left: str, right: str, kind: DataType) -> str:
         """Equal by the columns' own rules, which may use an index, and by their bytes."""

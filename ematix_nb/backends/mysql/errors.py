@@ -66,10 +66,14 @@ SQL = (1007, 1050,
        1046, 1049, 1051, 1052, 1054, 1055, 1056, 1059, 1060, 1061, 1064, 1066, 1091, 1093, 1109, 1110, 1111, 1115, 1116,
        1140, 1146, 1149, 1166, 1222, 1241, 1242, 1247, 1248, 1267, 1271, 1305, 1327, 1347, 1348, 1356, 1582, 1630,
        3032, 4161)  # fmt: skip
+NAMES = (1059, 3057)
+"""A name is too long, or is none for a lock."""
 _LINE = re.compile(r"near '(?P<near>.*)' at line (?P<line>\d+)$", re.DOTALL)
 _UNKNOWN = re.compile(r"Unknown column '(?P<name>[^']+)' in ")
 _COLUMN = re.compile(r"(?:for column|column) [`'](?P<column>(?:[^`']|'')*)['`](?: at row (?P<row>\d+))?$")
 _QUALIFIED = re.compile(r"for column `[^`]*`\.`[^`]*`\.`(?P<column>[^`]*)` at row (?P<row>\d+)$")
+_STEP = re.compile(r"(?:Identifier name|Incorrect user-level lock name) '(?P<told>.*?) {2,}", re.DOTALL)
+"""How a cleaning step fails: as the name of a lock, filled up with blanks."""
 _ROW = re.compile(r" at row (?P<row>\d+)$")
 
 
@@ -126,7 +130,17 @@ def connect_error(exc: Exception, settings: Settings) -> ConnectError:
     return ConnectError(message, "check the connection's settings")
 
 
-def translate(exc: Exception, *, query: str = "", offset_lines: int = 0, cancelled: bool = False) -> FlowError:
+def lost_error(place: str, text: str = "") -> TransientError:
+    """The connection is gone."""
+    message = f"the connection to {place} was lost{text and ': '}{shorten(text, TEXT_LIMIT)}"
+    return TransientError(
+        message, "is the server up? nothing of this run was kept that was not committed: run it again"
+    )
+
+
+def translate(
+    exc: Exception, *, query: str = "", offset_lines: int = 0, cancelled: bool = False, place: str = "the server"
+) -> FlowError:
     """The error that a user can act on.
 
     Args:
@@ -134,20 +148,22 @@ def translate(exc: Exception, *, query: str = "", offset_lines: int = 0, cancell
         query: The user's text, for line and column.
         offset_lines: How many lines of ours stand before it in the statement.
         cancelled: True when `interrupt` was called.
+        place: Where the server is.
     """
     code, text = code_of(exc), text_of(exc)
     if cancelled and (code in INTERRUPTED or code in LOST):
         return CancelledError(CANCELLED)
     if code in LOST:
-        return TransientError(f"the connection was lost: {shorten(text, TEXT_LIMIT)}", "try again")
+        return lost_error(place, text)
     if code in TRANSIENT or code in INTERRUPTED:
         return TransientError(_locked(code, text), "try again")
     if code in NOT_ALLOWED:
         return RunError(f"the server refuses: {shorten(text, TEXT_LIMIT)}", "check the rights of the user")
     if code in KEYS:
         return SchemaDriftError(shorten(text, TEXT_LIMIT), KEYS[code])
-    if code in DATA:
-        return data_error(code, text)
+    step = _STEP.match(str(exc.args[-1])) if code in NAMES else None
+    if code in DATA or step:
+        return _failed_step(step["told"]) if step else data_error(code, text)
     if code in SQL:
         return SqlError(_told(text), where=_place(text, query, offset_lines))
     return RunError(f"the server failed ({code}): {shorten(text, TEXT_LIMIT)}")
@@ -157,6 +173,10 @@ def _locked(code: int, text: str) -> str:
     if code == 1205:  # noqa: PLR2004 - the server's number for it
         return f"waited too long for a lock: {shorten(text, TEXT_LIMIT)}"
     return shorten(text, TEXT_LIMIT)
+
+
+def _failed_step(told: str) -> DataError:
+    return DataError(shorten(redact(told), TEXT_LIMIT), "correct the value in the SELECT, or filter it")
 
 
 def data_error(code: int, text: str) -> DataError:

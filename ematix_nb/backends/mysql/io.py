@@ -11,14 +11,15 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.base import BATCH_ROWS
-from ematix_nb.errors import CANCELLED, CancelledError, ConnectError, RunError, TransientError, UsageError
+from ematix_nb.errors import CANCELLED, CancelledError, ConnectError, RunError, UsageError
 
 from .capabilities import CAPABILITIES
 from .catalogue import Catalogue
 from .config import DDL_LOCK_TIMEOUT_S, SESSION_SETTINGS, tls_options
 from .describe import describe
 from .dialect import MySQLDialect
-from .errors import code_of, connect_error, driver_errors, missing_driver, translate
+from .errors import code_of, connect_error, driver_errors, lost_error, missing_driver, translate
+from .estimate import expected_rows
 from .reader import PacketReader, batches
 from .writer import FORBIDDEN, refuse_warnings, write_batches
 
@@ -37,6 +38,8 @@ OLDEST_MARIADB, OLDEST_MYSQL = (10, 6), (8, 0, 31)
 CANCEL_TIMEOUT_S = 2
 SEND_BYTES = 1 << 19
 CONFLICT = 1062
+NO_LOOK_INSIDE = (1142, 1345)
+"""EXPLAIN of a view takes the right to see its definition."""
 HARMLESS = (1287, 1592, 1681, 3719, 3720, 3778)
 """Warnings that speak of the statement, not of its rows: a spelling that will go, a log that cannot repeat it."""
 IN_TRANSACTION = 0x0001
@@ -312,6 +315,24 @@ class MySQLSession:
         )
         return f"SELECT {listed} FROM {self.dialect.wrap(query, 'ematix_source')}", 1
 
+    def estimate(self, query: str) -> int | None:
+        """The rows that the planner expects; it takes each row that goes into a GROUP BY for a group.
+
+        None also where the user may read a view and not look into it.
+        """
+        import pymysql
+
+        explain = "EXPLAIN EXTENDED" if self.dialect.mariadb else "EXPLAIN"
+        with self._translated(query), self._connection.cursor() as cursor:
+            try:
+                cursor.execute(f"{explain} SELECT * FROM {self.dialect.wrap(query, 'ematix_source')}")
+            except pymysql.err.Error as exc:
+                if code_of(exc) in NO_LOOK_INSIDE:
+                    return None
+                raise
+            names = [each[0] for each in cursor.description]
+            return expected_rows([dict(zip(names, row, strict=True)) for row in cursor.fetchall()])
+
     @contextlib.contextmanager
     def _reading(self, statement: str) -> Iterator[PacketReader]:
         """Run a query without fetching its rows; what was not read is stopped and drained at the end."""
@@ -508,6 +529,7 @@ class MySQLSession:
         if isinstance(exc, OSError | EOFError) or code_of(exc) == 0:
             if self._interrupted or recently:
                 return CancelledError(CANCELLED)
-            return TransientError("the connection was lost", "try again")
+            return lost_error(self._settings.place)
         cancelled = self._interrupted or recently
-        return translate(exc, query=query, offset_lines=offset_lines, cancelled=cancelled)
+        place = self._settings.place
+        return translate(exc, query=query, offset_lines=offset_lines, cancelled=cancelled, place=place)

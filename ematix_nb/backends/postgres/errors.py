@@ -91,6 +91,11 @@ _REASONS: tuple[tuple[tuple[str, ...], str, str], ...] = (
 """Words in the driver's message, what it means, what to do; the first that fits counts."""
 
 
+_ENDED = ("57P01", "57P02", "57P03", "57P05", "08006", "08003")
+"""The server ended the session."""
+LOST_HINT = "is the server up? nothing of this run was kept that was not committed: run it again"
+
+
 def connect_error(
     exc: psycopg.Error, *, host: str, port: str, user: str, database: str, seconds: object = "?"
 ) -> ConnectError:
@@ -113,7 +118,7 @@ def translate(
     offset: int = 0,
     cancelled: bool = False,
     waited_for: str = "",
-    lost: bool = False,
+    lost: str = "",
 ) -> FlowError:
     """The error that a user can act on.
 
@@ -123,15 +128,17 @@ def translate(
         offset: How many characters of ours stand before it in the statement.
         cancelled: True when `interrupt` was called.
         waited_for: Who holds the lock that was waited for.
-        lost: True when the connection is no longer usable.
+        lost: The server, when the connection to it is no longer usable.
     """
     code, diag = exc.sqlstate or "", exc.diag
     message = redact(diag.message_primary or " ".join(str(exc).split()))
     hint = redact(diag.message_hint or "")
     if cancelled and code in ("57014", ""):
         return CancelledError(CANCELLED)
+    if lost and (not code or code in _ENDED):
+        return TransientError(f"the connection to {lost} was lost: {message}", LOST_HINT)
     if not code:
-        return TransientError(f"the connection was lost: {message}", "try again") if lost else RunError(message)
+        return RunError(message)
     if code in _TRANSIENT_CODES or code[:2] in _TRANSIENT_CLASSES:
         what = f"waited too long for a lock{waited_for}: {message}" if code == "55P03" else message
         return TransientError(what, hint or "try again")
@@ -140,6 +147,7 @@ def translate(
     if code[:2] in _DATA_CLASSES:
         return _data_error(exc, code, message, hint)
     if code[:2] in _SQL_CLASSES:
+        hint = hint or redact(diag.message_detail or "")
         return SqlError(message, hint, where=_place(diag.statement_position, query, offset))
     return RunError(f"PostgreSQL failed ({code}): {message}", hint)
 

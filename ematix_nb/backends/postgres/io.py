@@ -10,6 +10,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.base import BATCH_ROWS
+from ematix_nb.backends.pump import pushed
 from ematix_nb.declare.spec import Column
 from ematix_nb.errors import CANCELLED, CancelledError, RunError, UsageError
 
@@ -25,7 +26,7 @@ from .types import data_type
 from .writer import write_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     import psycopg
     import pyarrow as pa
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 DDL_LOCK_TIMEOUT_S = 10
 CANCEL_TIMEOUT_S = 2.0
+CHUNKS_BEHIND = 2
 _DDL = ("CREATE", "ALTER", "DROP", "TRUNCATE", "COMMENT", "GRANT", "REVOKE", "REINDEX")
 _READ_SAVEPOINT = "ematix_read"
 _SCHEMA_SAVEPOINT = "ematix_schema"
@@ -113,6 +115,7 @@ class PostgresSession:
         self.dialect: Dialect = PostgresDialect()
         self._connection = connection
         self._settings = settings
+        self._server = f"{connection.info.host}:{connection.info.port}"
         self._catalogue = Catalogue(self._ask)
         self._interrupted = False
         self._interrupted_at = float("-inf")
@@ -284,7 +287,12 @@ class PostgresSession:
         """Append what `copy_out` gave; column types must be the same. The rows written."""
         names = self.dialect.columns([column.name for column in columns])
         statement = f"COPY {self.dialect.table(ref)} ({names}) FROM STDIN (FORMAT binary)"
-        return self._copy_in(statement, chunks)
+
+        def feed(write: Callable[[bytes], None]) -> None:
+            for chunk in self._until_interrupted(chunks):
+                write(chunk)
+
+        return self._copy_in(statement, feed)
 
     def tables(self, schema: str | None = None) -> list[TableRef]:
         """Tables and views outside the system's own schemas."""
@@ -322,16 +330,23 @@ class PostgresSession:
             )
 
     def copy_in(self, statement: str, chunks: Iterable[bytes]) -> int:
-        """Run COPY FROM STDIN with the given chunks; the rows written."""
-        return self._copy_in(statement, chunks)
+        """Run COPY FROM STDIN with the given chunks, each sent while the next is made; the rows written."""
 
-    def _copy_in(self, statement: str, chunks: Iterable[bytes]) -> int:
+        def feed(write: Callable[[bytes], None]) -> None:
+            pushed(self._until_interrupted(chunks), write, self._cancel, CHUNKS_BEHIND)
+
+        return self._copy_in(statement, feed)
+
+    def _copy_in(self, statement: str, feed: Callable[[Callable[[bytes], None]], None]) -> int:
         with self._translated(""), self._connection.cursor() as cursor:
             with cursor.copy(statement.encode()) as copy:
-                for chunk in chunks:
-                    self._check_interrupt()
-                    copy.write(chunk)
+                feed(copy.write)
             return cursor.rowcount
+
+    def _until_interrupted(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self._check_interrupt()
+            yield chunk
 
     def interrupt(self) -> None:
         """Stop the running statement, from another thread; an open transaction can only be rolled back then."""
@@ -419,7 +434,7 @@ class PostgresSession:
             offset=offset,
             cancelled=self._interrupted or time.monotonic() - self._interrupted_at < CANCEL_TIMEOUT_S,
             waited_for=waited_for,
-            lost=self._connection.closed,
+            lost=self._server if self._connection.closed else "",
         )
 
     def _lock_holders(self, sql: str) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from .io import PostgresSession
 
-SLICE_BYTES = 4 << 20
+SLICE_BYTES = 2 << 20
 BINARY_OIDS = {
     *(t.BOOL, t.BYTEA, t.INT8, t.INT2, t.INT4, t.TEXT_OID, t.JSON, t.FLOAT4, t.FLOAT8, t.BPCHAR, t.VARCHAR, t.DATE),
     *(t.TIME, t.TIMESTAMP, t.TIMESTAMPTZ, t.INTERVAL, t.UUID, t.JSONB, t.NUMERIC),
@@ -119,7 +119,7 @@ def _for_any_number(sink: Sink) -> Sink:
 def _checked_slices(
     sinks: Sequence[Sink], batches: Iterable[pa.RecordBatch], sent: list[int]
 ) -> Iterator[list[pa.Array]]:
-    """Checked columns of at most 65,536 rows and about 4 MiB; counts the rows in ``sent``."""
+    """Checked columns of at most 65,536 rows and about 2 MiB; counts the rows in ``sent``."""
     for batch in batches:
         for part in _slices(batch):
             yield [_converted(sink, values, sent[0]) for sink, values in zip(sinks, part.columns, strict=True)]

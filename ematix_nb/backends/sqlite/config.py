@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ematix_nb.connections.attach import attached
 from ematix_nb.errors import ConfigError
 
 MEMORY = ":memory:"
@@ -22,6 +23,8 @@ class Settings:
     read_only: bool = False
     busy_timeout_ms: int = 5000
     """Milliseconds to wait for another writer."""
+    attached: tuple[tuple[str, str], ...] = ()
+    """Names and absolute paths of the databases that are read beside it."""
 
 
 def settings(connection: Any, *, read_only: bool = False) -> Settings:
@@ -36,8 +39,18 @@ def settings(connection: Any, *, read_only: bool = False) -> Settings:
         message = f"connection `{connection.name}` (sqlite) has an empty `path`"
         raise ConfigError(message, hint="give the path of a file, or `:memory:`")
     if path != MEMORY:
-        path = os.path.realpath(os.path.expanduser(path))  # noqa: PTH111 - one spelling for one file
-    return Settings(connection.name, path, read_only or connection.read_only, connection.busy_timeout_ms)
+        path = _absolute(path)
+    return Settings(
+        connection.name,
+        path,
+        read_only or connection.read_only,
+        connection.busy_timeout_ms,
+        tuple((name, _absolute(path)) for name, path in attached(connection)),
+    )
+
+
+def _absolute(path: str) -> str:
+    return os.path.realpath(os.path.expanduser(path))  # noqa: PTH111 - one spelling for one file
 
 
 def stand_in(found: Settings) -> Settings:

@@ -34,6 +34,8 @@ class SQLiteDialect(Dialect):
     """
 
     name: ClassVar[str] = "sqlite"
+    random: ClassVar[str] = "(random() / 18446744073709551616.0 + 0.5)"
+    """From a whole number of 64 bits."""
     has_except_all: ClassVar[bool] = False
     type_names: ClassVar[dict[str, str]] = types.NAMES
 

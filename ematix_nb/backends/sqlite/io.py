@@ -45,7 +45,7 @@ def _connect(settings: Settings) -> sqlite3.Connection:
     if settings.read_only and not memory and not Path(settings.path).is_file():
         message = f"connection `{settings.name}`: `{settings.path}` does not exist"
         raise ConnectError(message, hint="correct `path`; a file is made by the first run that writes to it")
-    uri = MEMORY if memory else f"file:{quote(settings.path)}?mode={'ro' if settings.read_only else 'rwc'}"
+    uri = "file::memory:" if memory else f"file:{quote(settings.path)}?mode={'ro' if settings.read_only else 'rwc'}"
     where = f"connection `{settings.name}` ({settings.path})"
     try:
         connection = sqlite3.connect(
@@ -53,13 +53,17 @@ def _connect(settings: Settings) -> sqlite3.Connection:
             timeout=settings.busy_timeout_ms / 1000,
             isolation_level=None,
             check_same_thread=False,
-            uri=not memory,
+            uri=True,
         )
     except sqlite3.Error as exc:
         raise translate(exc, where) from exc
     try:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA schema_version").fetchall()
+        for name, path in settings.attached:
+            where = f"connection `{settings.name}` ({path})"
+            connection.execute(f'ATTACH ? AS "{name}"', (f"file:{quote(path)}?mode=ro",))
+            connection.execute(f'PRAGMA "{name}".schema_version').fetchall()
     except sqlite3.Error as exc:
         connection.close()
         raise translate(exc, where) from exc
@@ -77,7 +81,7 @@ class SQLiteSession:
         self._connection = _connect(settings)
         key = settings.path if settings.path != MEMORY else f"{MEMORY}{uuid.uuid4().hex}"
         self.identity = f"sqlite:{key}"
-        self.dialect: SQLiteDialect = SQLiteDialect()
+        self.dialect: SQLiteDialect = SQLiteDialect(["main", "temp", *(name for name, _ in settings.attached)])
         self._interrupted = False
         self._closed = False
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ematix_nb.connections import DeltaAzureConnection, DeltaS3Connection
 from ematix_nb.declare import registry
+from ematix_nb.load import failpoints
 from tests.conformance.matrix import Delta, open_system
 from tests.conformance.run import Bench
 from tests.support import azure, s3
@@ -36,6 +39,52 @@ def lake(tmp_path: Path) -> Delta:
 def bench(lake: Delta, tmp_path: Path) -> Bench:
     """Rows of a SQLite table into a Delta table."""
     return Bench(lake, open_system("sqlite", tmp_path / "source", None, label="source"))
+
+
+class Recorder:
+    """Keeps the events of a run."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+
+    def on_event(self, event: Any) -> None:
+        """Keep one."""
+        self.events.append(event)
+
+    def of(self, kind: type) -> list[Any]:
+        """Those of a kind."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+@contextlib.contextmanager
+def let_in(act: Callable[[int], object], *, times: int = 1) -> Iterator[None]:
+    """Another writer, in a thread of its own: each time a run stands before its commit it is let in, and awaited."""
+    barrier = threading.Barrier(2, timeout=60)
+    here = threading.get_ident()
+    met: list[int] = []
+
+    def reached(step: str) -> None:
+        if step == "before_commit" and len(met) < times and threading.get_ident() == here:
+            met.append(len(met))
+            barrier.wait()  # the run has read the table and is about to commit
+            barrier.wait()  # the other one has committed
+
+    def work() -> None:
+        for number in range(times):
+            barrier.wait()
+            act(number)
+            barrier.wait()
+
+    other = threading.Thread(target=work, daemon=True)
+    other.start()
+    failpoints.install(reached)
+    try:
+        yield
+    finally:
+        failpoints.install(None)
+        barrier.abort()
+        other.join(60)
+    assert len(met) == times
 
 
 class StoreDelta(Delta):
@@ -72,7 +121,7 @@ class StoreDelta(Delta):
 
 def s3_place(bucket: Any) -> StoreDelta:
     """A bucket."""
-    keys = {"access_key_id": s3.KEY, "secret_access_key": s3.SECRET}
+    keys: dict[str, Any] = {"access_key_id": s3.KEY, "secret_access_key": s3.SECRET}
     connection = DeltaS3Connection(
         name="lake", bucket=bucket.name, prefix="some/lake", region=s3.REGION, endpoint=bucket.endpoint, **keys
     )
@@ -105,8 +154,10 @@ def azure_place(container: Any) -> StoreDelta:
     return StoreDelta(connection, f"az://{container.name}", storage, container.client)
 
 
-@pytest.fixture(params=["s3", "azure"])
-def place(request: pytest.FixtureRequest, fresh_bucket: Callable[[str], Bucket]) -> StoreDelta:
+PLACES = {"s3": s3_place, "azure": azure_place}
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest, delta_bucket: Callable[[str], Bucket]) -> StoreDelta:
     """A fresh place in an object store."""
-    makers = {"s3": s3_place, "azure": azure_place}
-    return makers[request.param](fresh_bucket(request.param))
+    return PLACES[request.param](delta_bucket(request.param))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
+import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -14,19 +17,30 @@ from ematix_nb import ematix
 from ematix_nb.backends.registry import open_session
 from ematix_nb.config import connect
 from ematix_nb.declare.data_types import BIGINT, TEXT, DataType
-from ematix_nb.errors import DataError, DeclarationError, FlowError, SchemaDriftError, TransientError, UnknownNameError
+from ematix_nb.errors import (
+    ConflictError,
+    DataError,
+    DeclarationError,
+    FlowError,
+    SchemaDriftError,
+    TransientError,
+    UnknownNameError,
+)
+from ematix_nb.events import RunStarted, Warned
 from ematix_nb.load.source import open_reader
 from ematix_nb.state.delta_state import DeltaState, epoch_tag
 from ematix_nb.state.model import Claim, RunRecord
 from ematix_nb.verbs.preview import preview
-from tests.conformance.matrix import file_hashes, open_system
+from ematix_nb.verbs.run import run
+from tests.conformance.matrix import Delta, file_hashes, open_system
 from tests.conformance.run import counts, declare
 from tests.support.invariants import open_leases
+
+from .conftest import Recorder, let_in
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conformance.matrix import Delta
     from tests.conformance.run import Bench
 
 UID = "6b8e2b2e-8e4f-4e53-9a3a-0d6f5b0c1a2b"
@@ -96,6 +110,28 @@ def test_new_keys_are_added_without_rewriting_a_file(bench: Bench, lake: Delta) 
     bench.more([(4, "four")])
     assert counts(pipeline.sync()) == {"read": 4, "inserted": 1, "unchanged": 3}
     assert "remove" not in actions(lake, "tgt", 1)
+
+
+def test_a_merge_that_changes_more_than_fits_in_memory(lake: Delta, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An UPDATE of the working database would hold all that it changes: it failed for want of memory."""
+    from ematix_nb.load import delta_scratch
+
+    monkeypatch.setattr(delta_scratch, "MEMORY_BYTES", 128_000_000)
+    count = 400_000
+    ids = pa.array(range(count), pa.int64())
+    names = [pa.array([f"{word} {n:060d}" for n in range(count)]) for word in ("old", "new")]
+    write_deltalake(lake.uri("tgt"), pa.table({"id": ids, "name": names[0], "more": names[0], "kept": names[0]}))
+    frame = pa.table({"id": ids, "name": names[1], "more": names[1]})
+
+    @ematix.pipeline(target_connection=lake.connection, target="tgt", mode="merge", keys=("id",))
+    def merged(_: object) -> Any:
+        return frame
+
+    assert counts(merged.sync()) == {"read": count, "updated": count}
+    query = (
+        "SELECT count(*), count(DISTINCT id) FROM tgt WHERE name LIKE 'new%' AND more LIKE 'new%' AND kept LIKE 'old%'"
+    )
+    assert fetch(lake, query) == [(count, count)]
 
 
 def test_a_dry_run_counts_exactly_and_leaves_no_trace(bench: Bench, lake: Delta, tmp_path: Path) -> None:
@@ -341,6 +377,57 @@ def test_an_old_version_cannot_be_written(bench: Bench, lake: Delta) -> None:
         bench.pipeline("append").sync()
 
 
+def test_a_connection_reads_tables_as_they_were(lake: Delta, bench: Bench) -> None:
+    lake.make("t", SMALL, [(1, "a")])
+    lake.add("t", SMALL, [(2, "b")])
+    lake.add("t", SMALL, [(3, "c")])
+    for log in (lake.folder / "t" / "_delta_log").glob("*.json"):
+        os.utime(log, (1, 1))  # as a copy of the table has them: the commits tell their times themselves
+    times = {entry["version"]: entry["timestamp"] / 1000 for entry in lake.delta("t").history()}
+    then = dt.datetime.fromtimestamp(times[1], dt.UTC).isoformat()
+    old = {
+        "first": dataclasses.replace(lake.connection, name="first", version=0),  # type: ignore[call-arg]
+        "then": dataclasses.replace(lake.connection, name="then", timestamp=then),  # type: ignore[call-arg]
+    }
+    found = {}
+    for name, connection in old.items():
+        session = open_reader(connection)
+        found[name] = sorted(session.fetch("SELECT id FROM t"))
+        assert sorted(session.fetch('SELECT id FROM "t@v2"')) == [(1,), (2,), (3,)]
+        session.close()
+    assert found == {"first": [(1,)], "then": [(1,), (2,)]}
+    past = Delta(lake.folder, "past")
+    past.connection = old["then"]
+    declare(past, lake, "SELECT * FROM t", "copy", mode="merge", keys=("id",)).sync()
+    assert lake.rows("copy", ["id"]) == [(1,), (2,)]
+
+
+@pytest.mark.parametrize(
+    ("option", "match"),
+    [
+        ({"version": 7}, "`t` has no version 7; the newest is 0"),
+        ({"timestamp": "2001-01-01T00:00:00Z"}, "`t` has no version of 2001-01-01"),
+    ],
+)
+def test_a_connection_to_versions_that_are_not_there(lake: Delta, option: dict[str, Any], match: str) -> None:
+    lake.make("t", SMALL, [(1, "a")])
+    lake.connection = dataclasses.replace(lake.connection, **option)
+    with pytest.raises(UnknownNameError, match=match):
+        fetch(lake, "SELECT * FROM t")
+
+
+@pytest.mark.parametrize("option", [{"version": 0}, {"timestamp": "2126-01-01T00:00:00Z"}])
+def test_a_connection_to_old_versions_is_no_target(bench: Bench, lake: Delta, option: dict[str, Any]) -> None:
+    lake.make("tgt", SMALL, [(1, "a")])
+    bench.give(SMALL, ROWS)
+    lake.connection = dataclasses.replace(lake.connection, **option)
+    pipeline = bench.pipeline("append")
+    for act in (pipeline.sync, pipeline.dry_run, pipeline.preview):
+        with pytest.raises(DeclarationError, match=f"connection `lake` has a `{next(iter(option))}`"):
+            act()
+    assert lake.delta("tgt").version() == 0
+
+
 def test_tables_are_found_in_folders(lake: Delta) -> None:
     lake.make("raw/orders", SMALL, [(1, "a")])
     lake.make("top", SMALL, [(1, "b")])
@@ -356,27 +443,77 @@ def test_tables_are_found_in_folders(lake: Delta) -> None:
 # -- others at work ---------------------------------------------------------------------------------------------
 
 
-def test_a_merge_loses_to_whoever_commits_meanwhile(bench: Bench, lake: Delta, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other writer's row would have been met by the merge."""
-    from ematix_nb.load import delta_load
+@pytest.mark.parametrize("mode", ["merge", "scd2", "truncate", "append"])
+def test_who_loses_against_another_writer_works_its_load_out_anew(bench: Bench, lake: Delta, mode: str) -> None:
+    """The other writer's row is one that the load would have met."""
+    bench.give(SMALL, ROWS)
+    options: dict[str, Any] = {"keys": ("id",)} if mode in ("merge", "scd2") else {}
+    pipeline = bench.pipeline(mode, **options)
+    pipeline.sync()
+    bench.give(SMALL, [(1, "changed"), (9, "ours")])
+    theirs = with_current((9, "theirs")) if mode == "scd2" else (SMALL, [(9, "theirs")])
+    with let_in(lambda _: lake.add("tgt", *theirs)):
+        result = pipeline.sync()
+    wanted = {
+        "merge": ({"read": 2, "updated": 2}, [(1, "changed"), (2, "two"), (3, "three"), (9, "ours")]),
+        "truncate": ({"read": 2, "inserted": 2}, [(1, "changed"), (9, "ours")]),
+        "append": ({"read": 2, "inserted": 2}, [*ROWS, (1, "changed"), (9, "ours"), (9, "theirs")]),
+        "scd2": ({"read": 2, "inserted": 2, "closed": 2}, [*ROWS, (1, "changed"), (9, "ours"), (9, "theirs")]),
+    }[mode]
+    assert (counts(result), bench.rows("id", "name")) == (wanted[0], sorted(wanted[1], key=repr))
+    assert lake.delta("tgt").version() == 2
+    assert open_leases(lake.connection, "tgt") == []
 
+
+def test_who_loses_again_and_again_says_so(bench: Bench, lake: Delta) -> None:
     bench.give(SMALL, ROWS)
     pipeline = bench.pipeline("merge", keys=("id",))
     pipeline.sync()
-    bench.give(SMALL, [(1, "changed"), (9, "ours")])
-    real = delta_load.DeltaLoad.write_state
-
-    def meddled(load: Any, *given: Any) -> None:
-        lake.add("tgt", SMALL, [(9, "theirs")])
-        real(load, *given)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(delta_load.DeltaLoad, "write_state", meddled)
-        with pytest.raises(TransientError, match="another writer changed the table"):
-            pipeline.sync()
-    assert bench.rows("id", "name") == [(1, "one"), (2, "two"), (3, "three"), (9, "theirs")]
-    assert counts(pipeline.sync()) == {"read": 2, "updated": 2}
+    bench.give(SMALL, [(1, "changed")])
+    listener = Recorder()
+    message = "another writer changed the table `tgt` .*; nothing of this run was committed; so it went 5 times"
+    with let_in(lambda number: lake.add("tgt", SMALL, [(10 + number, "theirs")]), times=5):
+        result = run(pipeline.spec, listener=listener)
+    assert isinstance(result.targets[0].error, TransientError)
+    assert re.search(message, str(result.targets[0].error))
+    assert [event.message for event in listener.of(Warned)] == [
+        f"another writer changed the target first: the load is worked out anew (try {number} of 5)"
+        for number in range(2, 6)
+    ]
+    assert len(listener.of(RunStarted)) == 1
+    assert [row[0] for row in bench.rows("id")] == [1, 10, 11, 12, 13, 14, 2, 3]
+    assert counts(pipeline.sync()) == {"read": 1, "updated": 1}
     assert open_leases(lake.connection, "tgt") == []
+
+
+def test_rows_that_come_once_are_not_asked_for_again(lake: Delta) -> None:
+    lake.make("tgt", SMALL, [(1, "a")])
+    rows = pa.table({"id": [1], "name": ["b"]})
+
+    @ematix.pipeline(target_connection=lake.connection, target="tgt", mode="merge", keys=("id",))
+    def once(_: object) -> Any:
+        return rows.to_reader()
+
+    with (
+        let_in(lambda _: lake.add("tgt", SMALL, [(9, "theirs")])),
+        pytest.raises(ConflictError, match="another writer changed the table `tgt`"),
+    ):
+        once.sync()
+    assert lake.rows("tgt", ["id", "name"]) == [(1, "a"), (9, "theirs")]
+
+
+def test_two_makers_of_a_table_end_in_one(bench: Bench, lake: Delta) -> None:
+    bench.give(SMALL, ROWS)
+    with let_in(lambda _: lake.make("tgt", SMALL, [(9, "theirs")])):
+        assert counts(bench.pipeline("append").sync()) == {"read": 3, "inserted": 3}
+    assert bench.rows("id") == [(1,), (2,), (3,), (9,)]
+    bench.check()
+
+
+def with_current(row: tuple[int, str]) -> tuple[dict[str, DataType], list[tuple[Any, ...]]]:
+    """A row as a foreign program would add it to a table with versions."""
+    kinds = {"valid_from": DataType("timestamptz"), "is_current": DataType("boolean")}
+    return {**SMALL, **kinds}, [(*row, dt.datetime(2026, 1, 1, tzinfo=dt.UTC), True)]
 
 
 def test_appends_of_two_pipelines_do_not_hinder_each_other(
@@ -519,3 +656,13 @@ def test_a_load_after_a_compaction_and_after_a_restore(bench: Bench, lake: Delta
     assert bench.rows("id") == [(1,), (2,), (3,)]
     assert counts(pipeline.sync()) == {"read": 2, "inserted": 1, "updated": 1}
     assert bench.rows("id", "name") == [(1, "changed"), (2, "two"), (3, "three"), (5, "five")]
+
+
+def test_who_loses_holds_its_rows_aside_once(bench: Bench, lake: Delta) -> None:
+    bench.give(SMALL, ROWS)
+    bench.pipeline("merge", keys=("id",)).sync()
+    bench.give({"id": BIGINT, "name": TEXT, "more": BIGINT}, [(1, "new", None), (4, "aside", 7)])
+    with let_in(lambda _: lake.add("tgt", SMALL, [(9, "theirs")])):
+        result = bench.pipeline("merge", keys=("id",), on_drift="quarantine").sync()
+    assert counts(result) == {"read": 2, "updated": 1, "quarantined": 1}
+    assert lake.rows("tgt__quarantine", ["run_id", "row_number"]) == [(result.run_id, 2)]

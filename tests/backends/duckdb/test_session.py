@@ -8,13 +8,14 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+import duckdb
 import pyarrow as pa
 import pytest
 
 from ematix_nb.backends.duckdb import BACKEND
 from ematix_nb.backends.duckdb.config import Settings
 from ematix_nb.backends.duckdb.dialect import DIALECT
-from ematix_nb.backends.duckdb.io import DuckDBSession
+from ematix_nb.backends.duckdb.io import DuckDBSession, _switch_off
 from ematix_nb.connections.kinds import DuckDBConnection
 from ematix_nb.declare.data_types import BIGINT, INTEGER, TEXT, DataType
 from ematix_nb.declare.spec import Column, TableRef
@@ -105,6 +106,24 @@ def test_fetch_gives_times_with_a_zone_in_utc(session: DuckDBSession) -> None:
     [(moment, total, nothing)] = session.fetch("SELECT TIMESTAMPTZ '2024-01-01 02:00:00+02', sum(1), NULL")
     assert moment.isoformat() == "2024-01-01T00:00:00+00:00"
     assert (total, type(total), nothing) == (1, int, None)
+
+
+def test_the_first_row_of_a_group_is_never_one_without_a_value(session: DuckDBSession) -> None:
+    names = [f"SELECT 1 AS id, 'n{number}' AS name, NULL AS seq" for number in range(12)]
+    rows = " UNION ALL ".join([*names, "SELECT 1, 'a', 10"])
+    numbered = f"SELECT *, row_number() OVER (PARTITION BY id ORDER BY seq NULLS LAST) AS place FROM ({rows})"
+    found = [session.fetch(f"SELECT name FROM ({numbered}) WHERE place = 1") for _ in range(20)]
+    assert found == [[("a",)]] * 20
+
+
+def test_optimizers_that_somebody_switched_off_stay_off(tmp_path: Path) -> None:
+    path = str(tmp_path / "d.duckdb")
+    connection = duckdb.connect(path)
+    connection.execute("SET GLOBAL disabled_optimizers = 'column_lifetime'")
+    _switch_off(connection, "top_n_window_elimination")
+    _switch_off(connection, "no_such_optimizer")
+    found = connection.execute("SELECT current_setting('disabled_optimizers')").fetchall()[0][0]
+    assert set(found.split(",")) == {"column_lifetime", "top_n_window_elimination"}
 
 
 def test_the_catalogue(session: DuckDBSession) -> None:

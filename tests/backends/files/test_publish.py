@@ -18,6 +18,7 @@ from ematix_nb.declare.spec import Column
 from ematix_nb.errors import DataError, LockedError, RunError
 
 from .test_round_trip import lake, rows, write
+from .test_stores import race
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,6 +138,16 @@ def test_of_many_racers_one_wins(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(race, range(24))) == 1
+
+
+def test_two_writers_lose_and_double_nothing(tmp_path: Path) -> None:
+    race(lambda: lake(tmp_path, "parquet"), 20)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
+def test_two_writers_lose_and_double_nothing_for_long(tmp_path: Path) -> None:
+    race(lambda: lake(tmp_path, "parquet"), 200)
 
 
 def test_a_number_that_was_pruned_is_still_taken(tmp_path: Path) -> None:

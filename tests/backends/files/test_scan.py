@@ -87,6 +87,8 @@ def test_csv_empty_text_and_null(tmp_path: Path) -> None:
         ("a,b\n1,2\n3\n", r"t\.csv, line 3: Expected 2 columns, got 1"),
         ("a,b\n1,2\n3,4,5\n", r"t\.csv, line 3: Expected 2 columns, got 3"),
         ('a,b\n"x\ny",2\n"z,4\n5,6\n', r"t\.csv, line 4: a quote is never closed"),
+        ('a,b\n1,x\n2,"y\n3,z\n', r"t\.csv, line 3: a quote is never closed"),
+        ('a,b\n1,x\n2,"y', r"t\.csv, line 3: a quote is never closed"),
         ("a,a\n1,2\n", r"t\.csv, line 1: column name `a` stands twice"),
         ("a,\n1,2\n", r"t\.csv, line 1: a column has no name"),
         (b"a,b\n1,\xff\n", r"t\.csv.* not UTF-8"),

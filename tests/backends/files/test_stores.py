@@ -21,6 +21,7 @@ from ematix_nb.connections import ObjectStoreLocalConnection
 from ematix_nb.declare.data_types import BIGINT, TEXT, DataType
 from ematix_nb.declare.spec import Column
 from ematix_nb.errors import DataError, LockedError, RunError, SchemaDriftError, UnknownNameError
+from ematix_nb.query import open_file_query, open_frames
 from ematix_nb.state.file_state import FileState
 from ematix_nb.state.model import Claim, RunRecord
 
@@ -177,6 +178,111 @@ def test_a_large_object_is_read_by_its_row_groups(bucket: Bucket) -> None:
     assert rows(lake, "select count(*), sum(id), max(text) from t") == [(size, size * (size - 1) // 2, max(text))]
 
 
+ASKED = [
+    ("id >= 140000", 1),
+    ("id BETWEEN 70000 AND 70010 OR id = 3", 2),
+    ("80000 > id AND id > 65535 AND text IS NOT NULL", 1),
+    ("id < 0", 0),
+    ("id IN (1, 149999)", 2),
+    ("at >= TIMESTAMP '2026-01-02 00:00:00'", 2),
+    ("at IS NULL", 1),
+    ("day = DATE '2026-01-01'", 1),
+    ("at >= TIMESTAMP '2026-01-02 12:00:00' OR at IS NULL", 3),
+    ("share > 0.99", 3),
+    ("id + 1 > 140000", 3),
+    ("id > 140000 OR length(text) > 64", 3),
+    ("id <> 5", 3),
+    ("id > (SELECT max(id) - 10 FROM t)", 3),
+    ("id > 140000 AND id > (SELECT min(id) + 10 FROM t)", 3),
+]
+"""What is asked of three row groups, and how many of them can hold it."""
+
+
+@pytest.fixture
+def grouped(bucket: Bucket) -> FolderSession:
+    """A table of 150,000 rows in one object of three row groups: 65,536, 65,536 and 18,928 rows."""
+    lake, size = session(bucket), 150_000
+    start = dt.datetime(2026, 1, 1)  # noqa: DTZ001
+    values: dict[str, list[Any]] = {
+        "id": list(range(size)),
+        "text": [hashlib.sha256(str(n).encode()).hexdigest() for n in range(size)],
+        "at": [None if n == 7 else start + dt.timedelta(seconds=n) for n in range(size)],
+        "day": [(start + dt.timedelta(days=n // 65_536)).date() for n in range(size)],
+        "share": [float("nan") if n == 9 else 0.5 for n in range(size)],
+    }
+    kinds = {"id": "bigint", "text": "text", "at": "timestamp", "day": "date", "share": "double"}
+    columns = [Column(name, DataType(kind)) for name, kind in kinds.items()]
+    types = {"at": pa.timestamp("us")}
+    write(lake, "t", columns, [pa.record_batch({n: pa.array(v, types.get(n)) for n, v in values.items()})])
+    return lake
+
+
+def test_row_groups_that_cannot_hold_what_is_asked_are_not_fetched(
+    grouped: FolderSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answers are those of the table in memory."""
+    from ematix_nb.backends.files import parquet_files
+
+    everything = pa.Table.from_batches(list(grouped.scan("t").batches(["id", "text", "at", "day", "share"])))
+    read: list[int] = []
+    real = parquet_files._shape
+
+    def noted(file: Any, batch: pa.RecordBatch, types: Any) -> pa.RecordBatch:
+        read.append(batch.num_rows)
+        return real(file, batch, types)
+
+    monkeypatch.setattr(parquet_files, "_shape", noted)
+    for where, groups in ASKED:
+        query = f"SELECT count(*), sum(id), min(text), max(text) FROM t WHERE {where}"
+        del read[:]
+        assert rows(grouped, query) == open_frames({"t": everything}).fetch(query), where
+        assert len(read) == groups * (2 if "SELECT" in where else 1), where
+
+
+def test_a_filter_saves_requests(grouped: FolderSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[int] = []
+    real = grouped.storage.fetch  # type: ignore[attr-defined]
+
+    def counted(entry: Any, start: int, end: int) -> Any:
+        fetched.append(end - start)
+        return real(entry, start, end)
+
+    monkeypatch.setattr(grouped.storage, "fetch", counted)
+    taken = []
+    for where in ("1 = 1", "id >= 140000"):
+        del fetched[:]
+        rows(grouped, f"SELECT max(text) FROM t WHERE {where}")
+        taken.append((len(fetched), sum(fetched)))
+    assert taken[1][0] < taken[0][0]
+    assert taken[1][1] < taken[0][1] / 4
+
+
+def test_a_limit_and_one_query_after_another_are_not_narrowed(grouped: FolderSession) -> None:
+    query = open_file_query(grouped)
+    asked = {
+        "SELECT count(*) FROM (SELECT * FROM t LIMIT 10) WHERE id > 5": 4,
+        "SELECT count(*) FROM (SELECT * FROM t LIMIT 10) WHERE id > 140000": 0,
+        "SELECT count(*) FROM (SELECT * FROM t WHERE id > 140000 LIMIT 10)": 10,
+        "SELECT count(*) FROM t WHERE id > 149990": 9,
+        "SELECT count(*) FROM t": 150_000,
+        "SELECT count(*) FROM t AS a JOIN t AS b ON a.id = b.id + 140000 WHERE a.id > 145000": 4999,
+    }
+    for sql, wanted in asked.items():
+        assert query.fetch(sql) == [(wanted,)], sql
+    assert len(query.fetch("SELECT id FROM t")) == 150_000
+    query.close()
+
+
+def test_folders_that_cannot_hold_what_is_asked_are_not_fetched(bucket: Bucket) -> None:
+    for day, number in (("2026-01-01", 1), ("2026-01-02", 2), ("__HIVE_DEFAULT_PARTITION__", 3)):
+        bucket.put(f"{PREFIX}/h/day={day}/x.parquet", parquet(id=[number]))
+    lake = session(bucket)
+    lake.scan("h")
+    wanted = {"day = DATE '2026-01-02'": [2], "day IS NULL": [3], "day < DATE '2026-01-02' OR id = 3": [1, 3]}
+    for where, found in wanted.items():
+        assert rows(lake, f"SELECT id FROM h WHERE {where} ORDER BY id") == [(number,) for number in found]
+
+
 def test_append_and_truncate(bucket: Bucket) -> None:
     lake = session(bucket)
     write(lake, "t", COLUMNS, [batch(1)], "r1")
@@ -271,8 +377,9 @@ def load(lake: FolderSession, name: str, number: int, barrier: threading.Barrier
     state.publish(lease, done, None, lambda before: (*before, *files))
 
 
-def race(bucket: Bucket, trials: int) -> None:
-    lakes = {name: session(bucket) for name in "ab"}
+def race(make: Callable[[], FolderSession], trials: int) -> None:
+    """Two pipelines into one folder: their publications are released together, trial after trial."""
+    lakes = {name: make() for name in "ab"}
     barrier = threading.Barrier(2)
     with ThreadPoolExecutor(2) as pool:
         for number in range(trials):
@@ -282,18 +389,18 @@ def race(bucket: Bucket, trials: int) -> None:
                 raise error
     wanted = sorted(n * 10 + extra for n in range(trials) for extra in (0, 1))
     assert ids(lakes["a"]) == wanted
-    assert len(names(bucket, "t")) == len(wanted)
+    assert len([entry for entry in lakes["a"].storage.entries("t") if entry.name.endswith(".parquet")]) == len(wanted)
     assert lakes["a"].staged_runs("t") == ()
 
 
 def test_two_writers_lose_and_double_nothing(bucket: Bucket) -> None:
-    race(bucket, 20)
+    race(lambda: session(bucket), 20)
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(900)
 def test_two_writers_lose_and_double_nothing_for_long(bucket: Bucket) -> None:
-    race(bucket, 200)
+    race(lambda: session(bucket), 200)
 
 
 def test_a_reader_beside_a_writer_sees_whole_runs(bucket: Bucket) -> None:

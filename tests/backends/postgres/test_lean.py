@@ -41,16 +41,15 @@ def test_neither_pandas_nor_an_engine_is_loaded(pg_url: str, tmp_path: Path) -> 
     with psycopg.connect(pg_url, autocommit=True) as connection:
         connection.execute(
             "CREATE TABLE src AS SELECT g AS id, 'n' || g AS name, g / 7.0 AS amount,"
-            " now() AS at, g % 2 = 0 AS active, current_date AS day FROM generate_series(1, 10) AS g"
+            " now() AS at, g % 2 = 0 AS active, current_date AS day FROM generate_series(1, 2000) AS g"
         )
-    assert run(tmp_path, pg_url, "lake:out", "wh", "SELECT id, name, at, active, day FROM src") == "10 []"
-    assert (
-        run(tmp_path, pg_url, "wh:public.back", "lake", "SELECT id, name AS label, at, active, day FROM out") == "10 []"
-    )
+    assert run(tmp_path, pg_url, "lake:out", "wh", "SELECT id, name, at, active, day FROM src") == "2000 []"
+    back = "SELECT id, name AS label, at, active, day FROM out"
+    assert run(tmp_path, pg_url, "wh:public.back", "lake", back) == "2000 []"
     with psycopg.connect(pg_url) as connection:
         rows = "SELECT count(*), count(DISTINCT _batch_id), count(DISTINCT _loaded_at) FROM back"
-        assert connection.execute(rows).fetchone() == (10, 1, 1)
-    assert pq.read_table(tmp_path / "out").num_rows == 10
+        assert connection.execute(rows).fetchone() == (2000, 1, 1)
+    assert pq.read_table(tmp_path / "out").num_rows == 2000
 
 
 def test_a_zero_byte_under_a_null_is_no_nul() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from ematix_nb import DuckDBConnection, PostgresConnection, ematix, register_connection
+from ematix_nb import DuckDBConnection, MySQLConnection, PostgresConnection, ematix, register_connection
 from ematix_nb.declare import registry
 from ematix_nb.declare.data_types import BIGINT, TIMESTAMPTZ, DataType
 from ematix_nb.declare.pipelines import build_pipeline
@@ -175,6 +175,21 @@ def test_a_source_that_shares_no_snapshot(url: str) -> None:
 
     with pytest.raises(DeclarationError, match="`wh` cannot be read in partitions"):
         back.sync()
+
+
+@pytest.mark.integration
+def test_mariadb_has_no_snapshot_for_several_sessions(mysql_url: str, tmp_path: Path) -> None:
+    """A plain user cannot have one there; sessions of different moments would miss rows."""
+    with registry.scratch():
+        register_connection(MySQLConnection(name="my", url=mysql_url))
+        register_connection(DuckDBConnection(name="wh", path=str(tmp_path / "wh.duckdb")))
+
+        @ematix.pipeline(target="wh:main.out", source_connection="my", mode="append", partition_column="id")
+        def ranged() -> str:
+            return "SELECT 1 AS id"
+
+        with pytest.raises(DeclarationError, match="`my` cannot be read in partitions: its sessions do not share"):
+            ranged.sync()
 
 
 @pytest.mark.parametrize(
