@@ -10,6 +10,7 @@ INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --constraint 
 WITH_POSTGRES = $(PY) -m tests.support.postgres
 WITH_SERVERS = $(PY) -m tests.support.mariadb $(WITH_POSTGRES)
 NOTEBOOKS = $(sort $(wildcard notebooks/*.ipynb))
+IN_TWO = --numprocesses 2 --dist loadfile --max-worker-restart 1
 PYTEST_ARGS ?=
 
 .PHONY: help test coverage test-nightly demo lab bench lint audit fmt docs constraints clean run-tests run-notebooks
@@ -65,7 +66,7 @@ test: lint audit
 	$(WITH_SERVERS) $(MAKE) --no-print-directory run-notebooks run-tests
 
 run-tests: $(VENV)/.installed-dev $(VENV)/stores/.installed
-	$(PY) -m pytest -m "not nightly" --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
+	$(PY) -m pytest -m "not nightly" $(IN_TWO) $(PYTEST_ARGS)
 
 run-notebooks: $(VENV)/.installed-dev
 ifneq ($(NOTEBOOKS),)
@@ -79,7 +80,7 @@ coverage:
 test-nightly: $(VENV)/.installed-spark $(VENV)/stores/.installed
 	@tools/install_mariadb
 	@tools/install_java
-	$(WITH_SERVERS) $(PY) -m pytest -m nightly --timeout=3000 $(PYTEST_ARGS)
+	$(WITH_SERVERS) $(PY) -m pytest -m nightly --timeout=3000 -o faulthandler_timeout=3700 $(IN_TWO) $(PYTEST_ARGS)
 
 demo: $(VENV)/.installed-demo
 	@$(PY) notebooks/demo.py

@@ -6,6 +6,7 @@ interrupt at once, and reads sources that belong to one thread.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import queue
@@ -202,7 +203,8 @@ def _stop(waiting: queue.Queue[Any], thread: threading.Thread) -> None:
         try:
             waiting.put_nowait(CancelledError("the run was stopped"))
         except queue.Full:
-            waiting.get_nowait()
+            with contextlib.suppress(queue.Empty):  # the library may have taken it meanwhile
+                waiting.get_nowait()
         thread.join(WAIT_SECONDS)
 
 
