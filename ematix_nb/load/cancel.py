@@ -29,6 +29,7 @@ class CancelToken:
         self._event = threading.Event()
         self._hooks: list[Callable[[], None]] = []
         self._lock = threading.RLock()
+        self._insists = False
 
     @property
     def cancelled(self) -> bool:
@@ -37,11 +38,9 @@ class CancelToken:
 
     def cancel(self) -> None:
         """Ask to stop and interrupt what is running now, and again until the run has noticed."""
-        first = not self._event.is_set()
         self._event.set()
         self._interrupt()
-        if first:
-            threading.Thread(target=self._insist, name="ematix-cancel", daemon=True).start()
+        self._insist()
 
     def _interrupt(self) -> bool:
         with self._lock:
@@ -50,9 +49,21 @@ class CancelToken:
             return bool(self._hooks)
 
     def _insist(self) -> None:
+        """Have a thread interrupt whatever there is to interrupt, as long as there is something."""
+        with self._lock:
+            if self._insists or not self._hooks:
+                return
+            self._insists = True
+            threading.Thread(target=self._repeat, name="ematix-cancel", daemon=True).start()
+
+    def _repeat(self) -> None:
         pause = threading.Event()
-        while self._interrupt():
+        while True:
             pause.wait(REPEAT_S)
+            with self._lock:
+                if not self._interrupt():
+                    self._insists = False
+                    return
 
     def noticed(self) -> None:
         """The run stops: from here on nothing of it is interrupted, so that it can tidy up."""
@@ -60,11 +71,12 @@ class CancelToken:
             self._hooks.clear()
 
     def on_cancel(self, hook: Callable[[], None]) -> None:
-        """Call ``hook`` when asked to stop (at once when that was already)."""
+        """Call ``hook`` when asked to stop: when that was already, at once and again until the run has noticed."""
         with self._lock:
             self._hooks.append(hook)
         if self.cancelled:
             hook()
+            self._insist()
 
     def remove(self, hook: Callable[[], None]) -> None:
         """Forget a hook, before what it interrupts is closed."""

@@ -11,7 +11,7 @@ import pytest
 from ematix_nb.config import connect
 from ematix_nb.declare.pipelines import build_pipeline
 from ematix_nb.load import failpoints
-from ematix_nb.load.cancel import CancelToken
+from ematix_nb.load.cancel import REPEAT_S, CancelToken
 from ematix_nb.verbs.run import run
 from tests.crash.world import World, rows_after, run_child
 
@@ -55,6 +55,26 @@ def stopped(world: World, sql: str, source: str) -> tuple[RunResult, float]:
     failpoints.install(reached)
     result = run(build_pipeline(**options), token=token)
     return result, time.monotonic() - asked[0]
+
+
+def test_a_request_that_came_before_the_session_is_kept_up() -> None:
+    """What is opened after the request is interrupted until it has noticed: one interrupt may find it idle."""
+    token, calls, often = CancelToken(), list[float](), threading.Event()
+
+    def hook() -> None:
+        calls.append(time.monotonic())
+        if len(calls) == 3:
+            often.set()
+
+    token.cancel()
+    token.on_cancel(hook)
+    assert len(calls) >= 1
+    assert often.wait(30)
+    token.noticed()
+    done = len(calls)
+    token.cancel()
+    time.sleep(REPEAT_S * 2)
+    assert len(calls) == done
 
 
 @pytest.mark.parametrize("target", ["sqlite", "postgres", "mysql", "delta"])

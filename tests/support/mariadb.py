@@ -126,8 +126,10 @@ def _running(program: str, folder: Path, identity: dict[str, Any]) -> Iterator[s
     log = folder / "server.log"
     for _ in range(PORT_ATTEMPTS):
         port = free_port()
+        # its own `tmpdir`: a server that starts removes the temporary tables that it finds there, those of others too
         command = [program, "--no-defaults", f"--datadir={folder / 'data'}", f"--port={port}",
-                   f"--socket={folder / 'socket'}", f"--pid-file={folder / 'pid'}", *SETTINGS]  # fmt: skip
+                   f"--socket={folder / 'socket'}", f"--pid-file={folder / 'pid'}", f"--tmpdir={folder}",
+                   *SETTINGS]  # fmt: skip
         with log.open("wb") as output:
             process = subprocess.Popen(
                 ["/bin/sh", "-c", SUPERVISOR, "sh", str(folder), *command],
