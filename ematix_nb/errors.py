@@ -12,6 +12,7 @@
     │   │   └── ConflictError another writer was first: plan anew, and try again
     │   ├── DataError         a value, key or row count is refused
     │   ├── SchemaDriftError  the target does not fit the declaration
+    │   ├── HeldError         a pipeline that it depends on did not succeed
     │   └── CancelledError    somebody asked the run to stop
     ├── LockedError           another run of the pipeline is alive                 (exit 4)
     └── MissingDriverError    a package has to be installed                        (exit 2)
@@ -153,6 +154,12 @@ class CancelledError(RunError):
     """Somebody asked the run to stop; nothing was written."""
 
     code = "FLOW-250"
+
+
+class HeldError(RunError):
+    """A pipeline that this one depends on did not succeed, so it was not started."""
+
+    code = "FLOW-260"
 
 
 class LockedError(FlowError):

@@ -171,6 +171,8 @@ def pipeline_facts(spec: PipelineSpec) -> list[tuple[str, str]]:
         facts.append(("watermark", spec.watermark_column))
     if spec.schedule:
         facts.append(("schedule", f"{spec.schedule} ({spec.timezone})"))
+    if spec.depends_on:
+        facts.append(("depends on", ", ".join(spec.depends_on)))
     return [*facts, ("fingerprint", short(fingerprint(spec)))]
 
 
@@ -218,4 +220,6 @@ def _values(option: str) -> list[str]:
 
         names = list(names_of(None, "connection"))
         return names if option == "--from" else [f"{name}:" for name in names]
+    if option == "--depends-on":
+        return list(registry.pipelines())
     return list(registry.tables()) if option == "--table" else list(_CHOICES.get(option, ()))

@@ -60,6 +60,7 @@ OPTIONS: dict[str, Option] = {
     "--schedule": Option("schedule", "text", "cron expression in quotes"),
     "--timezone": Option("timezone", "text", "zone of the schedule: Europe/Berlin"),
     "--catch-up": Option("catch_up", "text", "missed slots: latest, all or none"),
+    "--depends-on": Option("depends_on", "names", "pipelines that have to succeed before"),
     "--compare": Option("compare_columns", "names", "columns that decide whether a row changed"),
     "--update": Option("update_columns", "names", "columns that a merge updates"),
     "--event-time": Option("event_timestamp_column", "text", "scd2: when a version began"),
@@ -360,7 +361,7 @@ def _option(tokens: list[Token], position: int, known: Mapping[str, Option]) -> 
 _MEANT = {
     "--target": "--to", "--target-connection": "--to", "--source": "--from", "--source-connection": "--from",
     "--key": "--keys", "--watermark-column": "--watermark", "--incremental": "--watermark", "--cron": "--schedule",
-    "--tz": "--timezone", "--ttl": "--ttl-seconds",
+    "--tz": "--timezone", "--ttl": "--ttl-seconds", "--after": "--depends-on", "--needs": "--depends-on",
 }  # fmt: skip
 
 

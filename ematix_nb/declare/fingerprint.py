@@ -143,6 +143,8 @@ def _pipeline(spec: PipelineSpec) -> dict[str, Any]:
         "continue_on_failure_post": spec.continue_on_failure_post,
         "continue_on_target_failure": spec.continue_on_target_failure,
         "policies": _policies(spec.policies),
+        # only where it is used: pipelines that wait for nobody keep the fingerprint that they always had
+        **({"depends_on": sorted(spec.depends_on)} if spec.depends_on else {}),
         # how rows are read is no part of what is loaded, so `partition_column` and `partitions` stay out
     }
 
@@ -168,8 +170,8 @@ def difference(old: PipelineSpec, new: PipelineSpec) -> list[str]:
 
 
 def _value_lines(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    changed = [name for name in after if before.get(name) != after[name]]
-    return [f"{_LABELS.get(name, name)}: {_shown(before.get(name))} -> {_shown(after[name])}" for name in changed]
+    changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    return [f"{_LABELS.get(name, name)}: {_shown(before.get(name))} -> {_shown(after.get(name))}" for name in changed]
 
 
 def _shown(value: Any) -> str:

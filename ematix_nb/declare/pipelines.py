@@ -24,7 +24,7 @@ OPTIONS = (
     "target", "targets", "target_connection", "source_connection", "source_table", "name", "schedule", "timezone",
     "catch_up", *LOAD_OPTIONS, "ttl_seconds", "incremental", "watermark_column", "overlap", "transforms_pre",
     "transforms_post", "continue_on_failure_post", "continue_on_target_failure", *_POLICIES, "dedup_by", "allow_lossy",
-    "partition_column", "partitions",
+    "partition_column", "partitions", "depends_on",
     *_ALIASES,
 )  # fmt: skip
 """Every keyword of ``@ematix.pipeline``."""
@@ -109,6 +109,7 @@ def _build(function: Any, given: dict[str, Any]) -> PipelineSpec:
         **_schedule(given),
         **_partitions(given),
         **_steps(given),
+        **_dependencies(name, given),
     )
     check_pipeline(spec)
     return spec
@@ -256,6 +257,18 @@ def _partitions(given: Mapping[str, Any]) -> dict[str, Any]:
     return {"partition_column": column, "partitions": count}
 
 
+def _dependencies(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    if not given.get("depends_on"):
+        return {}
+    parents = values.names("depends_on", given["depends_on"], what="pipelines")
+    for parent in parents:
+        check_pipeline_name(parent)
+    if name in parents:
+        what = f"pipeline `{name}` depends on itself"
+        raise DeclarationError(what, "depends_on names the pipelines that have to succeed before")
+    return {"depends_on": parents}
+
+
 def _steps(given: Mapping[str, Any]) -> dict[str, Any]:
     flags = ("continue_on_failure_post", "continue_on_target_failure")
     found: dict[str, Any] = {name: values.flag(name, given[name]) for name in flags if name in given}
@@ -320,7 +333,7 @@ def override(spec: PipelineSpec, **options: Any) -> PipelineSpec:
     """
     given = _known(options)
     for name in given:
-        if name in ("target", "targets", "name", "source_table", "sql", "origin"):
+        if name in ("target", "targets", "name", "source_table", "sql", "origin", "depends_on"):
             raise DeclarationError(f"`{name}` cannot be changed for one run", hint="declare another pipeline")
     changes: dict[str, Any] = {"targets": tuple(_override_target(item, given) for item in spec.targets)}
     if "source_connection" in given:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ematix_nb.declare.address import parse_table_name
 from ematix_nb.declare.fingerprint import difference, table_difference
+from ematix_nb.declare.graph import check_circle
 from ematix_nb.errors import DeclarationError, UnknownNameError, known_names
 
 if TYPE_CHECKING:
@@ -89,11 +90,12 @@ def register_pipeline(spec: PipelineSpec) -> list[str]:
     """Add or replace a pipeline; the lines of what changed (empty when new or equal).
 
     Raises:
-        DeclarationError: When another file or notebook declares the name.
+        DeclarationError: When another file or notebook declares the name, or pipelines would wait for each other.
     """
     old = _state.pipelines.get(spec.name)
     if old is not None:
         _refuse_other_origin("pipeline", spec.name, old.origin, spec.origin)
+    check_circle(spec, _state.pipelines)
     _state.pipelines[spec.name] = spec
     return difference(old, spec) if old is not None else []
 

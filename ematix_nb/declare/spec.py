@@ -173,6 +173,8 @@ class PipelineSpec:
     timezone: str = "UTC"
     catch_up: str = "latest"
     """Missed slots: ``latest`` (newest once), ``all`` or ``none``."""
+    depends_on: tuple[str, ...] = ()
+    """Names of the pipelines that have to succeed before this one runs."""
     transforms_pre: tuple[PreTransform, ...] = ()
     transforms_post: tuple[Any, ...] = ()
     """SQL text, callables or references to named transforms."""

@@ -71,11 +71,11 @@ def text(option: str, value: object) -> str:
     return value.strip()
 
 
-def names(option: str, value: object) -> tuple[str, ...]:
-    """Names of columns: one text, or several in a list; each at most once."""
+def names(option: str, value: object, what: str = "columns") -> tuple[str, ...]:
+    """Names of columns (or of something else): one text, or several in a list; each at most once."""
     found = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Iterable) else (value,)
     if not found or not all(isinstance(name, str) and name for name in found):
-        raise DeclarationError(f"{option} names columns, got {value!r}", hint=f'{option}=("id",)')
+        raise DeclarationError(f"{option} names {what}, got {value!r}", hint=f'{option}=("id",)')
     for name in found:
         if found.count(name) > 1:
             raise DeclarationError(f"{option} names `{name}` twice")

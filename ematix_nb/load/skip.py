@@ -31,7 +31,7 @@ def skip_slot(spec: PipelineSpec, slot: dt.datetime) -> None:
 def _skip(spec: PipelineSpec, target: TargetSpec, slot: dt.datetime) -> None:
     with open_state(spec, target, read_only=False) as (state, name):
         state.ensure()
-        record = _record(spec, target, name, slot)
+        record = unstarted(spec, target, name, slot)
         lease = state.acquire(Claim(name, record.run_id, record.host, record.process), record)
         if state.slot(name, slot).done:
             state.withdraw(lease)
@@ -39,7 +39,8 @@ def _skip(spec: PipelineSpec, target: TargetSpec, slot: dt.datetime) -> None:
         state.finish(lease, dataclasses.replace(record, status="skipped", finished_at=SYSTEM_CLOCK.now()))
 
 
-def _record(spec: PipelineSpec, target: TargetSpec, name: str, slot: dt.datetime) -> RunRecord:
+def unstarted(spec: PipelineSpec, target: TargetSpec, name: str, slot: dt.datetime | None) -> RunRecord:
+    """The history row of a run that never began to work."""
     ref = target_ref(target)
     return RunRecord(
         run_id=str(uuid.uuid4()),

@@ -23,7 +23,7 @@ COUNT_NAMES = (
     "rows_quarantined",
 )
 
-TERMINAL = ("success", "failed", "cancelled", "abandoned", "skipped")
+TERMINAL = ("success", "failed", "cancelled", "abandoned", "skipped", "held")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,8 @@ class RunRecord:
     path: str = ""
     """The route that the rows took: ``insert-select``, ``copy-through``, ``arrow``, ..."""
     status: str = "running"
-    """running, success, failed, cancelled, abandoned, skipped (a slot), transform_success or transform_failed."""
+    """running, success, failed, cancelled, abandoned, skipped (a slot), held (a parent failed), transform_success or
+    transform_failed."""
     started_at: dt.datetime | None = None
     finished_at: dt.datetime | None = None
     counts: dict[str, int] = field(default_factory=dict)

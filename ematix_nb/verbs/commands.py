@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ematix_nb.declare import registry
+from ematix_nb.declare.graph import in_order
 from ematix_nb.errors import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL, FlowError, UsageError
 from ematix_nb.verbs.results import Result
 from ematix_nb.verbs.usage import usage
@@ -34,8 +35,9 @@ class SeveralResult(Result):
 
     @property
     def exit_code(self) -> int:  # type: ignore[override]  # computed from the parts
-        """0 when all went well, 3 when some did, otherwise that of the first failure."""
-        codes = [result.exit_code for result in self.results] + [error.exit_code for _, error in self.failed]
+        """0 when all went well, 3 when some did, otherwise that of the first failure (which holds its children)."""
+        codes = [result.exit_code for result in self.results if not _is_held(result)]
+        codes += [error.exit_code for _, error in self.failed]
         bad = [code for code in codes if code != EXIT_OK]
         if not bad:
             return EXIT_OK
@@ -55,6 +57,10 @@ class SeveralResult(Result):
         lines += [f"{name}: {error}" for name, error in self.failed]
         lines += [f"{name}: not run, because one before it failed (--continue runs the rest)" for name in self.not_run]
         return "\n".join(lines)
+
+
+def _is_held(result: Result) -> bool:
+    return getattr(result, "status", "") == "held"
 
 
 @dataclass(frozen=True, repr=False)
@@ -101,9 +107,11 @@ def known_pipeline(call: Call, name: str | None) -> PipelineSpec:
 
 
 def run(call: Call) -> Result:
-    """Run the named pipelines in order."""
+    """Run the named pipelines in order; with ``--with-parents`` what they depend on first."""
     options = call.options
     specs = _specs(call)
+    if options["with_parents"]:
+        specs = in_order([spec.name for spec in specs], registry.pipelines(), with_parents=True)
     if options["full_refresh"]:
         _ask_before_refresh(call, specs)
 
@@ -118,7 +126,12 @@ def run(call: Call) -> Result:
             **call.run_options(),
         )
 
-    return _each(specs, one, go_on=options["continue"])
+    def held(spec: PipelineSpec, parents: tuple[str, ...]) -> Result:
+        from ematix_nb.verbs.run import held as hold
+
+        return hold(spec, parents, trigger=call.trigger)
+
+    return _each(specs, one, go_on=options["continue"], held=held)
 
 
 def _ask_before_refresh(call: Call, specs: list[PipelineSpec]) -> None:
@@ -237,31 +250,55 @@ def _specs(call: Call) -> list[PipelineSpec]:
     return specs
 
 
-def _each(specs: list[PipelineSpec], one: Callable[[PipelineSpec], Result], *, go_on: bool) -> Result:
-    """One result for one pipeline; for several, all of them with what failed."""
+def _each(
+    specs: list[PipelineSpec],
+    one: Callable[[PipelineSpec], Result],
+    *,
+    go_on: bool,
+    held: Callable[[PipelineSpec, tuple[str, ...]], Result] | None = None,
+) -> Result:
+    """One result for one pipeline; for several, all of them with what failed.
+
+    Args:
+        specs: In the order in which they run.
+        one: Runs one of them.
+        go_on: After a failure run those too that do not depend on it.
+        held: What becomes of one whose parents (named) failed on this line; without it nothing waits for a parent.
+    """
     if len(specs) == 1:
         return one(specs[0])
     results: list[Result] = []
     failed: list[tuple[str, FlowError]] = []
-    for index, spec in enumerate(specs):
+    not_run: list[str] = []
+    bad: set[str] = set()
+    cancelled = False
+    for spec in specs:
+        parents = tuple(name for name in spec.depends_on if name in bad)
+        if held is not None and parents and not cancelled:
+            results.append(held(spec, parents))
+            bad.add(spec.name)
+            continue
+        if cancelled or (bad and not go_on):
+            not_run.append(spec.name)
+            continue
         try:
             result = one(spec)
         except FlowError as exc:
             failed.append((spec.name, exc))
+            bad.add(spec.name)
         else:
             results.append(result)
-            if result.exit_code == EXIT_OK:
-                continue
-        if not go_on or _is_cancelled(failed, results):
-            return SeveralResult(tuple(results), tuple(failed), tuple(rest.name for rest in specs[index + 1 :]))
-    return SeveralResult(tuple(results), tuple(failed))
+            bad |= {spec.name} if result.exit_code != EXIT_OK else set()
+        cancelled = spec.name in bad and _is_cancelled(spec.name, failed, results)
+    return SeveralResult(tuple(results), tuple(failed), tuple(not_run))
 
 
-def _is_cancelled(failed: list[tuple[str, FlowError]], results: list[Result]) -> bool:
+def _is_cancelled(name: str, failed: list[tuple[str, FlowError]], results: list[Result]) -> bool:
+    """Whether the pipeline that ended last was cancelled."""
     from ematix_nb.errors import CancelledError
 
-    if failed and isinstance(failed[-1][1], CancelledError):
-        return True
+    if failed and failed[-1][0] == name:
+        return isinstance(failed[-1][1], CancelledError)
     return bool(results) and getattr(results[-1], "status", "") == "cancelled"
 
 

@@ -7,11 +7,13 @@ ones), so that a call with nothing due opens no connection.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ematix_nb.clock import SYSTEM_CLOCK
+from ematix_nb.declare.graph import in_order, parents_of
 from ematix_nb.errors import FlowError, LockedError, RunError
 from ematix_nb.events import SILENT
 from ematix_nb.schedule import due_slots, parse_schedule
@@ -20,6 +22,8 @@ from ematix_nb.verbs.slot_cache import SlotCache
 from ematix_nb.words import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ematix_nb.declare.spec import PipelineSpec
     from ematix_nb.declare.transforms import Transform
     from ematix_nb.events import Listener
@@ -64,35 +68,48 @@ def run_due(
     """
     from ematix_nb.declare import registry
 
-    moment = now or SYSTEM_CLOCK.now()
-    ran: list[RunResult] = []
-    failed: list[dict[str, str]] = []
-    skipped: list[str] = []
-    cache = SlotCache()
-    call = _Call(moment, interval, catch_up, given_up, listener, token)
-    scheduled = [spec for spec in registry.pipelines().values() if spec.schedule and (not names or spec.name in names)]
-    for spec in scheduled:
+    known = registry.pipelines()
+    found, cache = _Found(), SlotCache()
+    call = _Call(now or SYSTEM_CLOCK.now(), interval, catch_up, given_up, listener, token)
+    chosen = [spec.name for spec in known.values() if spec.schedule and (not names or spec.name in names)]
+    for spec in in_order(chosen, known):
         if token is not None and token.cancelled:
-            skipped.append(f"{spec.name}: the call was cancelled")
+            found.skipped.append(f"{spec.name}: the call was cancelled")
             continue
-        try:
-            _fire(spec, call, cache, ran, skipped)
-        except LockedError as exc:
-            skipped.append(f"{spec.name}: {exc.what}")
-        except FlowError as exc:
-            failed.append({"pipeline": spec.name, "error": str(exc)})
+        with found.told(spec.name):
+            _fire(spec, call, cache, found)
     transforms = [
         each for each in registry.transforms().values() if each.schedule and (not names or each.name in names)
     ]
     for transform in transforms:
-        try:
-            _fire_transform(transform, call, ran, skipped)
-        except LockedError as exc:
-            skipped.append(f"{transform.name}: {exc.what}")
-        except FlowError as exc:
-            failed.append({"pipeline": transform.name, "error": str(exc)})
+        with found.told(transform.name):
+            _fire_transform(transform, call, found)
     cache.save()
-    return DueResult(tuple(ran), tuple(failed), tuple(skipped), len(scheduled) + len(transforms), notes)
+    checked = len(chosen) + len(transforms)
+    return DueResult(tuple(found.ran), tuple(found.failed), tuple(found.skipped), tuple(found.held), checked, notes)
+
+
+@dataclass
+class _Found:
+    """What became of the pipelines in one call."""
+
+    ran: list[RunResult] = field(default_factory=list)
+    failed: list[dict[str, str]] = field(default_factory=list)
+    held: list[dict[str, str]] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    ended: dict[str, str] = field(default_factory=dict)
+    """How a pipeline ended: ``success``, or words for whoever depends on it; what did not begin has none."""
+
+    @contextlib.contextmanager
+    def told(self, name: str) -> Iterator[None]:
+        """Note what stops a pipeline in here; the others go on."""
+        try:
+            yield
+        except LockedError as exc:
+            self.skipped.append(f"{name}: {exc.what}")
+        except FlowError as exc:
+            self.failed.append({"pipeline": name, "error": str(exc)})
+            self.ended[name] = "could not start"
 
 
 @dataclass(frozen=True)
@@ -123,12 +140,13 @@ class _Call:
         return due_slots(schedule, self.now, done, self.interval, policy, created)  # type: ignore[arg-type]  # checked
 
 
-def _fire(spec: PipelineSpec, call: _Call, cache: SlotCache, ran: list[RunResult], skipped: list[str]) -> None:
-    known = cache.last_done(spec)
-    looked = known is not None or call.policy(spec) != "all"  # without it a first slot may have failed, long ago
-    if looked and not call.due(spec, known):
+def _fire(spec: PipelineSpec, call: _Call, cache: SlotCache, found: _Found) -> None:
+    due = _open_slots(spec, call, cache)
+    if due.slots and (reason := _waits_for(spec, due.slots[0], call, cache, found)):
+        found.held.append({"pipeline": spec.name, "slot": f"{due.slots[0]:%Y-%m-%d %H:%M} UTC", "reason": reason})
+        found.ended[spec.name] = "is held itself"
         return
-    due = _due(spec, call, cache)
+    skipped = found.skipped
     if due.skipped:
         missed = counted(due.skipped, "missed slot")
         skipped.append(f"{spec.name}: {missed} before the newest one (catch_up={call.policy(spec)})")
@@ -147,10 +165,46 @@ def _fire(spec: PipelineSpec, call: _Call, cache: SlotCache, ran: list[RunResult
         if result.status == "already-done":
             cache.done(spec, slot)
             continue
-        ran.append(result)
+        found.ran.append(result)
+        found.ended[spec.name] = "success" if result.status == "success" else "did not succeed in this call"
         if result.status != "success":
             break
         cache.done(spec, slot)
+
+
+def _open_slots(spec: PipelineSpec, call: _Call, cache: SlotCache) -> Due:
+    """The slots of a pipeline that are due and not done; its target is asked only when the cache leaves a doubt."""
+    known = cache.last_done(spec)
+    if (known is not None or not _has_past(spec, call)) and not (due := call.due(spec, known)):
+        return due
+    return _due(spec, call, cache)
+
+
+def _has_past(spec: PipelineSpec, call: _Call) -> bool:
+    """Whether slots count that were tried before any was done: a first one may have failed, or been held, long ago."""
+    return call.policy(spec) == "all" or bool(spec.depends_on)
+
+
+def _waits_for(spec: PipelineSpec, slot: dt.datetime, call: _Call, cache: SlotCache, found: _Found) -> str:
+    """Why a pipeline that is due has to wait for one that it depends on; empty when it has not.
+
+    It waits for a parent that did not succeed in this call, whose newest run did not succeed, or that has an open slot
+    itself. Only the first two are recorded: a parent that is about to run, or runs, is no news.
+    """
+    from ematix_nb.declare import registry
+    from ematix_nb.load.held import hold, obstacle
+
+    known = registry.pipelines()
+    for name in parents_of(spec, known):
+        how = found.ended.get(name) or obstacle(known[name])
+        if how not in ("", "success", "is running"):
+            reason = f"`{name}`, on which it depends, {how}"
+            hold(spec, reason, trigger="schedule", slot=slot)
+            return reason
+        parent_is_due = known[name].schedule and not found.ended.get(name) and _open_slots(known[name], call, cache)
+        if how == "is running" or parent_is_due:
+            return f"`{name}`, on which it depends, {how or 'is due and has not run yet'}"
+    return ""
 
 
 def _give_up(spec: PipelineSpec, call: _Call, cache: SlotCache, slots: tuple[dt.datetime, ...]) -> str:
@@ -185,7 +239,7 @@ def _due(spec: PipelineSpec, call: _Call, cache: SlotCache) -> Due:
     for target in spec.targets:
         with open_state(spec, target) as (state, name):
             slots.append(state.slot(name).last_done)
-            if slots[-1] is None and call.policy(spec) == "all":
+            if slots[-1] is None and _has_past(spec, call):
                 tried += [run.slot for run in state.history(name, SEARCHED_RUNS) if run.slot is not None]
     behind = None if None in slots else min(slot for slot in slots if slot is not None)
     if behind is not None:
@@ -212,7 +266,7 @@ def _waits_until(tried: SlotState) -> dt.datetime | None:
     return tried.last_attempt + wait if dt.timedelta() <= now - tried.last_attempt < wait else None
 
 
-def _fire_transform(transform: Transform, call: _Call, ran: list[RunResult], skipped: list[str]) -> None:
+def _fire_transform(transform: Transform, call: _Call, found: _Found) -> None:
     """A scheduled transform: the same rules as a pipeline; its state is in the target that it works on."""
     from ematix_nb.load.post import run_scheduled, transform_slot
 
@@ -220,6 +274,6 @@ def _fire_transform(transform: Transform, call: _Call, ran: list[RunResult], ski
     for slot in due.slots:
         outcome = run_scheduled(transform, slot)
         if outcome is None:
-            skipped.append(f"{transform.name}: the slot {slot:%Y-%m-%d %H:%M} UTC was done elsewhere")
+            found.skipped.append(f"{transform.name}: the slot {slot:%Y-%m-%d %H:%M} UTC was done elsewhere")
             continue
-        ran.append(RunResult(f"transform:{transform.name}", "", (outcome,)))
+        found.ran.append(RunResult(f"transform:{transform.name}", "", (outcome,)))

@@ -66,6 +66,7 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
                 "read everything, whatever the watermark says; asks where mode append would double rows",
             ),
             ("--continue", "flag", False, "go on with the next pipeline when one fails"),
+            ("--with-parents", "flag", False, "first run the pipelines that these depend on, and theirs"),
             _YES,
             _STRICT,
         ),

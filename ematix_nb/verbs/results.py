@@ -96,7 +96,7 @@ class RunResult(Result, Frames):
 
     @property
     def status(self) -> str:
-        """success, failed, cancelled, partial, already-done or dry-run."""
+        """success, failed, held (a pipeline that it depends on failed), cancelled, partial, already-done or dry-run."""
         states = {outcome.status for outcome in self.targets}
         if "success" in states:
             states.discard("already-done")
@@ -354,21 +354,24 @@ class DueResult(Result):
     """``{"pipeline", "error"}`` of what could not even start."""
     skipped: tuple[str, ...] = ()
     """Words about slots that were not fired and why."""
+    held: tuple[dict[str, str], ...] = ()
+    """``{"pipeline", "slot", "reason"}`` of what is due and waits for a pipeline that it depends on."""
     checked: int = 0
     """Scheduled pipelines that were looked at."""
     notes: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:  # type: ignore[override]  # computed from the runs
-        """0 when all that fired committed, 1 when some did not."""
+        """0 when all that fired committed, 1 when some did not; a pipeline that is held changes nothing."""
         bad = bool(self.failed) or any(run.exit_code for run in self.ran)
         return EXIT_FAILED if bad else EXIT_OK
 
     def to_dict(self) -> dict[str, Any]:
-        """``{"ran", "failed", "skipped", "checked"}``."""
+        """``{"ran", "failed", "held", "skipped", "checked", "notes"}``."""
         return {
             "ran": [{**run.to_dict(), "_pipeline": run.pipeline} for run in self.ran],
             "failed": [dict(entry) for entry in self.failed],
+            "held": [dict(entry) for entry in self.held],
             "skipped": list(self.skipped),
             "checked": self.checked,
             "notes": list(self.notes),
@@ -378,8 +381,11 @@ class DueResult(Result):
         """What fired, what failed, or that nothing was due."""
         lines = [line for run in self.ran for line in run.to_text().splitlines()]
         lines += [f"{entry['pipeline']}: {entry['error']}" for entry in self.failed]
+        lines += [
+            f"held: {entry['pipeline']}: {entry['reason']}; the slot {entry['slot']} stays open" for entry in self.held
+        ]
         lines += [f"skipped: {text}" for text in self.skipped]
         lines += [f"note: {note}" for note in self.notes]
-        if not self.ran and not self.failed:
+        if not self.ran and not self.failed and not self.held:
             lines.insert(0, f"nothing was due ({counted(self.checked, 'scheduled pipeline')} checked)")
         return "\n".join(lines)

@@ -13,6 +13,7 @@ from ematix_nb.errors import FlowError, LockedError
 from ematix_nb.events import SILENT, Listener
 from ematix_nb.load.cancel import CancelToken
 from ematix_nb.load.context import RunContext
+from ematix_nb.load.held import hold
 from ematix_nb.load.post import run_transforms
 from ematix_nb.load.run import TargetOutcome, run_target
 from ematix_nb.state.model import LEASE_SECONDS
@@ -92,6 +93,13 @@ def run(  # noqa: PLR0913  the options of the verb
 def dry_run(pipeline: str | PipelineSpec, **options: Any) -> RunResult:
     """Run a pipeline and roll back."""
     return run(pipeline, dry=True, **options)
+
+
+def held(spec: PipelineSpec, parents: tuple[str, ...], *, trigger: str) -> RunResult:
+    """Record that a pipeline is not started because others, on which it depends, failed; a result that says so."""
+    names = " and ".join(f"`{name}`" for name in parents)
+    outcomes = hold(spec, f"{names} did not succeed, and `{spec.name}` depends on it", trigger=trigger)
+    return RunResult(spec.name, fingerprint(spec), outcomes, spec=spec)
 
 
 def _context(template: RunContext) -> RunContext:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ematix_nb.connections import resolve
 from ematix_nb.declare import registry
 from ematix_nb.declare.fingerprint import connection_name
+from ematix_nb.declare.graph import parents_of
 from ematix_nb.declare.transforms import TransformRef
 from ematix_nb.errors import EXIT_FAILED, EXIT_OK, FlowError
 from ematix_nb.load.cancel import CancelToken
@@ -74,6 +75,7 @@ def _pipeline(spec: PipelineSpec, token: CancelToken) -> list[tuple[str, str, st
 
 
 def _check(spec: PipelineSpec, target: Any, token: CancelToken) -> None:
+    parents_of(spec, registry.pipelines())
     if spec.schedule:
         parse_schedule(spec.schedule, spec.timezone)
     resolve(spec.source)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.crash.child import Job, Step
+from ematix_nb.connections import clear_connections
+from ematix_nb.errors import HeldError
+from ematix_nb.load.held import hold
+from tests.crash.child import Job, Step, declared
 from tests.crash.world import KINDS, World, clone, reports, rows_after, run_child, start_child
 
 if TYPE_CHECKING:
@@ -198,6 +202,27 @@ def test_a_slot_that_is_let_go_is_recorded_and_never_due_again(kind: str, make_w
     assert (world.rows(), world.watermark(), world.lease()) == (data, mark, "")
     (later,) = call(world, due(world, "2026-03-02T12:02:20Z", "all", load=2))
     assert (later["ran"], world.rows()) == (["success"], sorted(rows_after("append", 2), key=repr))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_held_pipeline_is_recorded_once_a_slot_and_the_slot_stays_open(
+    kind: str, make_world: Callable[..., World]
+) -> None:
+    world = make_world(kind, "truncate", changes={**SCHEDULE, "transforms_post": []})
+    work = job(world, due(world))
+    slot = dt.datetime(2026, 3, 2, 12, tzinfo=dt.UTC)
+    try:
+        spec = declared(work.pipeline, work.target, work.steps[0].source)
+        for moment in (slot, slot, slot + dt.timedelta(minutes=1)):
+            (outcome,) = hold(spec, "`a`, on which it depends, failed", trigger="schedule", slot=moment)
+            assert (outcome.status, type(outcome.error)) == ("held", HeldError)
+    finally:
+        clear_connections()
+    assert world.statuses() == ["held", "held"]
+    assert "FLOW-260 held: `a`, on which it depends, failed" in world.errors()[0]
+    (report,) = call(world, due(world))
+    assert (report["ran"], report["failed"]) == (["success"], [])
+    assert (world.statuses(), world.lease()) == (["held", "held", "success"], "")
 
 
 def test_the_cache_changes_nothing(make_world: Callable[..., World]) -> None:

@@ -20,6 +20,7 @@ def test_a_line_becomes_plain_options() -> None:
             "wait": 5.0,
             "full_refresh": True,
             "continue": False,
+            "with_parents": False,
             "yes": False,
             "strict": False,
         },
