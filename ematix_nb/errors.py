@@ -8,6 +8,7 @@
     │   └── SqlError          the source query is not one readable SELECT
     ├── RunError              a run did not commit                                 (exit 1)
     │   ├── ConnectError      a system cannot be reached or refuses us
+    │   │   └── UnreachableError  nobody answers there just now: the same call may pass when tried again
     │   ├── TransientError    the same run may pass when tried again
     │   │   └── ConflictError another writer was first: plan anew, and try again
     │   ├── DataError         a value, key or row count is refused
@@ -126,6 +127,12 @@ class ConnectError(RunError):
     code = "FLOW-210"
 
 
+class UnreachableError(ConnectError):
+    """Nobody answers where a system should be, or it has no room for one more session; that may pass."""
+
+    code = "FLOW-211"
+
+
 class TransientError(RunError):
     """A failure that may pass when the same run is tried again."""
 
@@ -154,6 +161,10 @@ class CancelledError(RunError):
     """Somebody asked the run to stop; nothing was written."""
 
     code = "FLOW-250"
+
+
+MAY_PASS = (TransientError, UnreachableError)
+"""The errors after which the same run is worth another try; all others stay until somebody changes something."""
 
 
 class HeldError(RunError):

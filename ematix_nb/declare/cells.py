@@ -61,6 +61,8 @@ OPTIONS: dict[str, Option] = {
     "--timezone": Option("timezone", "text", "zone of the schedule: Europe/Berlin"),
     "--catch-up": Option("catch_up", "text", "missed slots: latest, all or none"),
     "--depends-on": Option("depends_on", "names", "pipelines that have to succeed before"),
+    "--retries": Option("retries", "number", "tries again after an error that may pass, such as a lost connection"),
+    "--retry-backoff": Option("retry_backoff", "text", "pause before the first retry, doubled each time: 30s, 5m"),
     "--compare": Option("compare_columns", "names", "columns that decide whether a row changed"),
     "--update": Option("update_columns", "names", "columns that a merge updates"),
     "--event-time": Option("event_timestamp_column", "text", "scd2: when a version began"),

@@ -24,12 +24,13 @@ OPTIONS = (
     "target", "targets", "target_connection", "source_connection", "source_table", "name", "schedule", "timezone",
     "catch_up", *LOAD_OPTIONS, "ttl_seconds", "incremental", "watermark_column", "overlap", "transforms_pre",
     "transforms_post", "continue_on_failure_post", "continue_on_target_failure", *_POLICIES, "dedup_by", "allow_lossy",
-    "partition_column", "partitions", "depends_on",
+    "partition_column", "partitions", "depends_on", "retries", "retry_backoff",
     *_ALIASES,
 )  # fmt: skip
 """Every keyword of ``@ematix.pipeline``."""
 DEFAULT_PARTITIONS = 4
 MAX_PARTITIONS = 64
+MAX_RETRIES = 20
 _INNER = ("sql", "origin", "description")
 
 
@@ -110,6 +111,7 @@ def _build(function: Any, given: dict[str, Any]) -> PipelineSpec:
         **_partitions(given),
         **_steps(given),
         **_dependencies(name, given),
+        **_retries(given),
     )
     check_pipeline(spec)
     return spec
@@ -269,6 +271,17 @@ def _dependencies(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return {"depends_on": parents}
 
 
+def _retries(given: Mapping[str, Any]) -> dict[str, Any]:
+    count = given.get("retries", 0)
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MAX_RETRIES:
+        raise DeclarationError(f"retries is a whole number from 0 to {MAX_RETRIES}, got {count!r}")
+    if "retry_backoff" not in given:
+        return {"retries": count}
+    if "retries" not in given:
+        raise DeclarationError("retry_backoff needs retries", hint="retries=3")
+    return {"retries": count, "retry_backoff": values.duration("retry_backoff", given["retry_backoff"])}
+
+
 def _steps(given: Mapping[str, Any]) -> dict[str, Any]:
     flags = ("continue_on_failure_post", "continue_on_target_failure")
     found: dict[str, Any] = {name: values.flag(name, given[name]) for name in flags if name in given}
@@ -347,6 +360,9 @@ def override(spec: PipelineSpec, **options: Any) -> PipelineSpec:
     policies = {found.name: getattr(spec.policies, found.name) for found in dataclasses.fields(Policies)}
     changes["policies"] = _policies({**{k: v for k, v in policies.items() if v not in (None, ())}, **given})
     changes |= _schedule(given)
+    if "retries" in given or "retry_backoff" in given:
+        present = {"retries": spec.retries, "retry_backoff": spec.retry_backoff}
+        changes |= _retries({name: value for name, value in {**present, **given}.items() if value is not None})
     changes |= {name: value for name, value in _steps(given).items() if name in given}
     changed = dataclasses.replace(spec, **changes)
     check_pipeline(changed)

@@ -180,6 +180,10 @@ class PipelineSpec:
     """SQL text, callables or references to named transforms."""
     continue_on_failure_post: bool = False
     continue_on_target_failure: bool = False
+    retries: int = 0
+    """How often a load is tried again, at once, after an error that may pass."""
+    retry_backoff: dt.timedelta | None = None
+    """The pause before the first retry, doubled before each further one; None: 10 seconds."""
     partition_column: str | None = None
     """The source is read in ranges of this column, by ``partitions`` sessions at once."""
     partitions: int = 1

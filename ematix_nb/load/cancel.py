@@ -84,6 +84,10 @@ class CancelToken:
             if hook in self._hooks:
                 self._hooks.remove(hook)
 
+    def wait(self, seconds: float) -> bool:
+        """Pause for so long, or until somebody asks to stop; True when somebody did."""
+        return self._event.wait(seconds)
+
     def check(self) -> None:
         """Raise when somebody asked to stop.
 

@@ -32,6 +32,14 @@ class RunContext:
     """Execute and roll back."""
     lease_seconds: float = LEASE_SECONDS
     """How long the lease holds without a beat of the heart."""
+    earlier: tuple[str, ...] = ()
+    """The runs that tried the same before and failed, oldest first."""
 
     def __post_init__(self) -> None:
         self.started = self.clock.now()
+
+    def told(self) -> dict[str, str]:
+        """What the history row of a retry says more: which run it tries again, and that it does."""
+        if not self.earlier:
+            return {}
+        return {"parent_run_id": self.earlier[0], "step_name": f"attempt {len(self.earlier) + 1}"}

@@ -61,5 +61,6 @@ def _record(side: OpenTarget, context: RunContext, exc: Exception) -> None:
             slot=context.slot,
             host=liveness.host_name(),
             process=liveness.process_token(),
+            **context.told(),
         )
     )

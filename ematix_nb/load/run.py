@@ -226,6 +226,9 @@ def _work(side: OpenTarget, source: OpenSource, lease: Lease, record: RunRecord,
     if context.slot is not None and side.state.slot(side.name, context.slot).done:
         side.state.withdraw(lease)
         return TargetOutcome(context.run_id, f"{side.connection.name}:{side.ref}", "already-done")
+    if (landed := _landed(side, context)) is not None:
+        side.state.withdraw(lease)
+        return landed
     beat = Heartbeat(lease, side.reopen_state) if side.session.capabilities.many_writers else contextlib.nullcontext()
     done: TargetOutcome | None = None
     attempt = 0
@@ -236,6 +239,28 @@ def _work(side: OpenTarget, source: OpenSource, lease: Lease, record: RunRecord,
     failpoint("release")
     _finished(context, side.spec.name, done)
     return done
+
+
+def _landed(side: OpenTarget, context: RunContext) -> TargetOutcome | None:
+    """What a run before this retry did after all: its commit landed, and nobody could be asked whether it had.
+
+    Asked under the lease: until that was given or taken, the commit might have been on its way.
+    """
+    if not context.earlier:
+        return None
+    rows = side.state.history(side.name, SEARCHED_RUNS)
+    done = next((row for row in rows if row.run_id in context.earlier and row.status == "success"), None)
+    if done is None:
+        return None
+    return TargetOutcome(
+        done.run_id,
+        f"{side.connection.name}:{side.ref}",
+        "success",
+        counts=done.counts,
+        warnings=("the answer to the commit was lost; the commit had landed",),
+        watermark_before=done.watermark_before,
+        watermark_after=done.watermark_after,
+    )
 
 
 def _attempt(
@@ -412,6 +437,7 @@ def _record(side: OpenTarget, plan: LoadPlan, context: RunContext) -> RunRecord:
         watermark_before=plan.window.stored if plan.window else "",
         host=liveness.host_name(),
         process=liveness.process_token(),
+        **context.told(),
     )
 
 

@@ -22,7 +22,7 @@ from urllib.parse import quote, unquote
 
 from ematix_nb.errors import DataError, LockedError, TransientError
 from ematix_nb.state import liveness
-from ematix_nb.state.file_state import KEPT_RUNS, KEPT_SLOTS, TRIES, locked, record_of, slot_of
+from ematix_nb.state.file_state import KEPT_RUNS, KEPT_SLOTS, TRIES, living, locked, record_of, slot_of
 from ematix_nb.state.model import Claim, Lease, RunRecord, SlotState, Watermark
 
 if TYPE_CHECKING:
@@ -362,6 +362,10 @@ class DeltaState:
         done = {row["run_id"] for row in self._committed(pipeline)[1].get("runs", [])}
         held = str((self._lease(pipeline)[1].get("lease") or {}).get("run_id", ""))
         return "" if held in done else held
+
+    def running(self, pipeline: str) -> str:
+        """The run that holds the lease and lives, as far as can be told; empty when there is none."""
+        return living(self._lease(pipeline)[1].get("lease") or {}) and self.lease_holder(pipeline)
 
     def leases(self) -> dict[str, str]:
         """Pipelines whose lease somebody holds, with the run."""

@@ -71,6 +71,10 @@ class FileState:
             self._session.discard(self._thing, taken[0].took_over)
         return taken[0]
 
+    def running(self, pipeline: str) -> str:
+        """The run that holds the lease and lives, as far as can be told; empty when there is none."""
+        return living(self._entry(pipeline).get("lease") or {})
+
     def renew(self, lease: Lease) -> bool:
         """Prolong the lease."""
         kept: list[bool] = []
@@ -249,7 +253,15 @@ def slot_of(texts: Sequence[str], rows: Sequence[dict[str, Any]], slot: dt.datet
         return SlotState(last, 0, done=False)
     failed = [row for row in rows if row.get("slot") == slot.isoformat() and row["status"] in ("failed", "abandoned")]
     began = [dt.datetime.fromisoformat(row["started_at"]) for row in failed if row.get("started_at")]
-    return SlotState(last, len(failed), done=slot in slots, last_attempt=max(began, default=None))
+    calls = {row.get("parent_run_id") or row["run_id"] for row in failed}
+    return SlotState(last, len(calls), done=slot in slots, last_attempt=max(began, default=None))
+
+
+def living(held: dict[str, Any]) -> str:
+    """The run of a lease whose time has not run out and whose process has not certainly ended; else empty."""
+    if not held.get("run_id") or held["expires_at"] <= time.time() or liveness.is_dead(held["host"], held["process"]):
+        return ""
+    return str(held["run_id"])
 
 
 def locked(pipeline: str, held: dict[str, Any]) -> LockedError:

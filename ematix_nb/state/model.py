@@ -78,6 +78,7 @@ class RunRecord:
     counts: dict[str, int] = field(default_factory=dict)
     error: str = ""
     parent_run_id: str = ""
+    """Of a retry: the first run; of a step after a load: the load."""
     step_name: str = ""
     metrics: dict[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
@@ -106,7 +107,7 @@ class SlotState:
     last_done: dt.datetime | None
     """The newest slot whose run committed, or that was let go."""
     attempts: int
-    """Runs of the slot that was asked for which failed or died."""
+    """Calls that tried the slot that was asked for, and failed or died; retries within a call count with it."""
     done: bool
     """The slot that was asked for has committed, or was let go."""
     last_attempt: dt.datetime | None = None
@@ -134,6 +135,10 @@ class StateStore(Protocol):
 
     def renew(self, lease: Lease) -> bool:
         """Prolong the lease; False when it was lost."""
+        ...
+
+    def running(self, pipeline: str) -> str:
+        """The run that holds the lease and lives, as far as can be told; empty when there is none."""
         ...
 
     def watermark(self, pipeline: str) -> Watermark | None:

@@ -181,6 +181,15 @@ class SqlState:
             [pipeline],
         )
 
+    def running(self, pipeline: str) -> str:
+        """The run that holds the lease and lives, as far as can be told; empty when there is none."""
+        if self._session.table(self._refs["lease"]) is None:
+            return ""
+        for _, run_id, host, process, _, expires, now in self._holder(pipeline):
+            if run_id and expires >= now and not liveness.is_dead(host, process):
+                return str(run_id)
+        return ""
+
     def renew(self, lease: Lease) -> bool:
         """Prolong the lease by its duration, from now."""
         claim = lease.claim
@@ -356,13 +365,15 @@ class SqlState:
             [pipeline, self._moment(slot)],
         )
         failed = self._session.fetch(
-            f"SELECT {self._text('started_at')} FROM {self._name('run_history')}"
+            f"SELECT {self._text('started_at')}, {self._text('run_id')}, {self._text('parent_run_id')}"
+            f" FROM {self._name('run_history')}"
             f" WHERE pipeline_name = {self._param(1)} AND slot = {self._value(2, kind)}"
             " AND status IN ('failed', 'abandoned')",
             [pipeline, self._moment(slot)],
         )
-        began = [moment for (text,) in failed if (moment := _parse(text)) is not None]
-        return SlotState(last_done, len(failed), done=bool(done[0][0]), last_attempt=max(began, default=None))
+        began = [moment for text, _, _ in failed if (moment := _parse(text)) is not None]
+        calls = {first or run_id for _, run_id, first in failed}
+        return SlotState(last_done, len(calls), done=bool(done[0][0]), last_attempt=max(began, default=None))
 
     # -- statements -------------------------------------------------------------------------------------------
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import time
 from typing import TYPE_CHECKING, Any
 
+from ematix_nb.connections import redact
 from ematix_nb.declare import registry
 from ematix_nb.declare.fingerprint import fingerprint
 from ematix_nb.declare.pipelines import override
-from ematix_nb.errors import FlowError, LockedError
-from ematix_nb.events import SILENT, Listener
+from ematix_nb.errors import CANCELLED, MAY_PASS, CancelledError, FlowError, LockedError
+from ematix_nb.events import SILENT, Listener, Warned
 from ematix_nb.load.cancel import CancelToken
 from ematix_nb.load.context import RunContext
 from ematix_nb.load.held import hold
@@ -20,11 +22,13 @@ from ematix_nb.state.model import LEASE_SECONDS
 from ematix_nb.verbs.results import RunResult
 
 if TYPE_CHECKING:
-    import datetime as dt
-
     from ematix_nb.declare.spec import PipelineSpec, TargetSpec
 
 WAIT_STEP = 0.25
+RETRY_BACKOFF = dt.timedelta(seconds=10)
+"""The pause before the first retry, where the pipeline does not say."""
+MAX_PAUSE = dt.timedelta(minutes=15)
+"""Before any retry."""
 
 
 def spec_of(pipeline: str | PipelineSpec) -> PipelineSpec:
@@ -64,6 +68,7 @@ def run(  # noqa: PLR0913  the options of the verb
 
     Raises:
         LockedError: When another run of the pipeline is alive after waiting.
+        FlowError: When the (only) target's run could not start, after the retries that the pipeline allows.
         UsageError: When the declaration does not fit; nothing was written.
     """
     spec = spec_of(pipeline)
@@ -80,7 +85,7 @@ def run(  # noqa: PLR0913  the options of the verb
     )
     outcomes: list[TargetOutcome] = []
     for target in spec.targets:
-        outcome = _one(spec, target, _context(template), wait, several=len(spec.targets) > 1)
+        outcome = _one(spec, target, template, wait, several=len(spec.targets) > 1)
         outcomes.append(outcome)
         if outcome.error is not None and not spec.continue_on_target_failure:
             break
@@ -102,24 +107,65 @@ def held(spec: PipelineSpec, parents: tuple[str, ...], *, trigger: str) -> RunRe
     return RunResult(spec.name, fingerprint(spec), outcomes, spec=spec)
 
 
-def _context(template: RunContext) -> RunContext:
-    """A run of its own for each target: own id and start."""
+def _context(template: RunContext, earlier: tuple[str, ...] = ()) -> RunContext:
+    """A run of its own for each target and each attempt: own id and start."""
     fresh = RunContext()
-    return dataclasses.replace(template, run_id=fresh.run_id)
+    return dataclasses.replace(template, run_id=fresh.run_id, earlier=earlier)
 
 
-def _one(spec: PipelineSpec, target: TargetSpec, context: RunContext, wait: float, *, several: bool) -> TargetOutcome:
+def _one(spec: PipelineSpec, target: TargetSpec, template: RunContext, wait: float, *, several: bool) -> TargetOutcome:
+    """Load one target; after an error that may pass all of it again, as often as the pipeline says.
+
+    The type of the error decides. Each attempt is a run of its own in the history; the last one counts.
+    """
+    earlier: tuple[str, ...] = ()
+    bad: TargetOutcome | None = None
+    while True:
+        context = _context(template, earlier)
+        outcome = _outcome(spec, target, context, 0 if earlier else wait)
+        busy = isinstance(outcome.error, LockedError)
+        if bad is None or not busy:  # on a retry: the lease of the attempt before has not run out yet
+            bad = outcome
+        error = outcome.error
+        may_pass = isinstance(error, MAY_PASS) or (busy and bool(earlier))
+        if error is None or not may_pass or template.dry or len(earlier) >= spec.retries:
+            break
+        earlier = (*earlier, context.run_id)
+        if not _paused(spec, context, len(earlier), error):
+            bad = TargetOutcome(context.run_id, bad.target, "cancelled", error=CancelledError(CANCELLED))
+            break
+    final = outcome if error is None else bad
+    if final.error is not None and final.status == "not-started" and not several:
+        raise final.error
+    return dataclasses.replace(final, status="failed") if final.status == "not-started" else final
+
+
+def _paused(spec: PipelineSpec, context: RunContext, number: int, error: FlowError) -> bool:
+    """Wait before a retry, twice as long as before the last one; False when somebody asked to stop meanwhile."""
+    first = RETRY_BACKOFF if spec.retry_backoff is None else spec.retry_backoff
+    seconds = min(first.total_seconds() * 2 ** (number - 1), MAX_PAUSE.total_seconds())
+    what = f"{redact(error.what)}: tried again in {seconds:g} s (attempt {number + 1} of {spec.retries + 1})"
+    context.listener.on_event(Warned(run_id=context.run_id, pipeline=spec.name, message=what))
+    return not context.token.wait(seconds)
+
+
+def _outcome(spec: PipelineSpec, target: TargetSpec, context: RunContext, wait: float) -> TargetOutcome:
+    """How one attempt ended; what keeps it from starting is an outcome as well, ``not-started``."""
     deadline = time.monotonic() + wait
     while True:
         try:
             return run_target(spec, target, context)
-        except LockedError:
+        except LockedError as exc:
             if time.monotonic() >= deadline:
-                raise
+                if not context.earlier:
+                    raise
+                return _not_started(target, context, exc)
             context.token.check()
             time.sleep(WAIT_STEP)
             context.started = context.clock.now()  # not before the run that it waited for
         except FlowError as exc:
-            if not several:
-                raise
-            return TargetOutcome(context.run_id, str(target.thing or target.table), "failed", error=exc)
+            return _not_started(target, context, exc)
+
+
+def _not_started(target: TargetSpec, context: RunContext, error: FlowError) -> TargetOutcome:
+    return TargetOutcome(context.run_id, str(target.thing or target.table), "not-started", error=error)

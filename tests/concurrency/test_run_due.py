@@ -10,7 +10,9 @@ import pytest
 
 from ematix_nb.connections import clear_connections
 from ematix_nb.errors import HeldError
+from ematix_nb.load.context import RunContext
 from ematix_nb.load.held import hold
+from ematix_nb.load.run import run_target
 from tests.crash.child import Job, Step, declared
 from tests.crash.world import KINDS, World, clone, reports, rows_after, run_child, start_child
 
@@ -112,7 +114,7 @@ def test_a_source_that_is_not_there_leaves_a_trace_and_keeps_the_slot_open(
     assert (first["ran"], len(first["failed"])) == ([], 1)
     assert world.statuses() == ["failed"]
     assert world.errors() == first["failed"]
-    assert "FLOW-210" in world.errors()[0]
+    assert "FLOW-211" in world.errors()[0]
     assert "hush" not in world.errors()[0]
     (second,) = call(world, due(world))
     assert (second["ran"], second["failed"]) == (["success"], [])
@@ -223,6 +225,42 @@ def test_a_held_pipeline_is_recorded_once_a_slot_and_the_slot_stays_open(
     (report,) = call(world, due(world))
     assert (report["ran"], report["failed"]) == (["success"], [])
     assert (world.statuses(), world.lease()) == (["held", "held", "success"], "")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_retries_of_a_call_are_recorded_each_and_cost_one_try_of_the_slot(
+    kind: str, make_world: Callable[..., World]
+) -> None:
+    changes = {**SCHEDULE, "transforms_post": [], "retries": 2, "retry_backoff": "0s"}
+    world = make_world(kind, "truncate", changes=changes)
+    gone = Step("postgresql://somebody@127.0.0.1:1/nowhere", due=(NOON, "latest"), options={"spaced": True})
+    first, second = call(world, gone, gone)
+    assert (len(first["failed"]), second["failed"]) == (1, [])
+    assert world.statuses() == ["failed"] * 3
+    assert "the slot 2026-03-02 12:00 UTC failed 1 time and is tried again from " in second["skipped"][0]
+    (back,) = call(world, due(world))
+    assert (back["ran"], back["failed"]) == (["success"], [])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_retry_of_a_run_that_had_committed_after_all_loads_nothing(
+    kind: str, make_world: Callable[..., World]
+) -> None:
+    """The answer to the commit was lost, and nobody could be asked whether it had landed until now."""
+    world = make_world(kind, "append", changes={"transforms_post": [], "watermark_column": None, "incremental": False})
+    work = world.job(world.step(1))
+    try:
+        spec = declared(work.pipeline, work.target, work.steps[0].source)
+        first = run_target(spec, spec.targets[0], RunContext())
+        again = run_target(spec, spec.targets[0], RunContext(earlier=(first.run_id,)))
+        other = run_target(spec, spec.targets[0], RunContext(earlier=("00000000-0000-4000-8000-000000000000",)))
+    finally:
+        clear_connections()
+    assert (first.status, first.warnings) == ("success", ())
+    assert (again.status, again.run_id, again.counts) == ("success", first.run_id, first.counts)
+    assert again.warnings == ("the answer to the commit was lost; the commit had landed",)
+    assert (other.status, other.run_id == first.run_id) == ("success", False)
+    assert (world.statuses(), world.lease()) == (["success", "success"], "")
 
 
 def test_the_cache_changes_nothing(make_world: Callable[..., World]) -> None:

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal
 
-from ematix_nb.errors import ConnectError, RunError, TransientError
+from ematix_nb.errors import RunError, TransientError, UnreachableError
 
 from .storage import META, Entry, in_order, visible
 
@@ -98,7 +98,7 @@ class BucketStorage(ABC):
         try:
             next(iter(self.objects("")), None)
         except TransientError as exc:
-            raise ConnectError(exc.what, exc.hint) from exc
+            raise UnreachableError(exc.what, exc.hint) from exc
 
     def create(self, name: str, body: bytes) -> bool:
         """Make an object unless one has the name.

@@ -17,6 +17,7 @@ from ematix_nb.errors import (
     SchemaDriftError,
     SqlError,
     TransientError,
+    UnreachableError,
 )
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ VALUE_LIMIT = 80
 TEXT_LIMIT = 300
 
 INTERRUPTED = (1317, 1028, 1053)
+NO_ROOM = (1040, 1053, 1203)
 TRANSIENT = (1040, 1042, 1043, 1047, 1129, 1152, 1158, 1159, 1160, 1161, 1180, 1203, 1205, 1213, 1226, 1206, 1637,
              1792, 1836, 1927, 2006, 2013, 2055, 3024, 3572, 4031)  # fmt: skip
 LOST = (2006, 2013, 2055, 0, 4031)
@@ -111,14 +113,10 @@ def connect_error(exc: Exception, settings: Settings) -> ConnectError:
     if code in (1049, 1044):
         message = f"there is no database `{settings.database}` for `{settings.user}` at {settings.place}"
         return ConnectError(message, "check the name and the rights, or create the database")
-    if "timed out" in low:
-        message = f"{settings.place} did not answer within {settings.connect_timeout} seconds"
-        return ConnectError(message, "check host, port, firewall and VPN; connect_timeout says how long to wait")
+    if reason := _silence(code, text, settings):
+        return UnreachableError(*reason)
     if "name or service not known" in low or "getaddrinfo" in low or "name resolution" in low:
         return ConnectError(f"the host `{settings.host}` is not known", "check the spelling, and the network")
-    if "refused" in low:
-        message = f"nothing listens at {settings.place}: connection refused"
-        return ConnectError(message, "is the server started? check host and port")
     if "cryptography" in low:
         message = f"the login of `{settings.user}` at {settings.place} needs TLS, or the package `cryptography`"
         return ConnectError(message, "set ssl_mode=required in the URL, or pip install cryptography")
@@ -128,6 +126,19 @@ def connect_error(exc: Exception, settings: Settings) -> ConnectError:
         return ConnectError(message, hint)
     message = f"cannot connect to {settings.place} as `{settings.user}`: {shorten(text, TEXT_LIMIT)}"
     return ConnectError(message, "check the connection's settings")
+
+
+def _silence(code: int, text: str, settings: Settings) -> tuple[str, str] | None:
+    """Message and hint where nobody answers, or has no room for us; None for every other reason."""
+    if "timed out" in text.lower():
+        hint = "check host, port, firewall and VPN; connect_timeout says how long to wait"
+        return f"{settings.place} did not answer within {settings.connect_timeout} seconds", hint
+    if "refused" in text.lower():
+        return f"nothing listens at {settings.place}: connection refused", "is the server started? check host and port"
+    if code in NO_ROOM:
+        message = f"{settings.place} takes no more sessions just now: {shorten(text, TEXT_LIMIT)}"
+        return message, "try again; max_connections is how many it takes"
+    return None
 
 
 def lost_error(place: str, text: str = "") -> TransientError:

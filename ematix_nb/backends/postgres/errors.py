@@ -16,6 +16,7 @@ from ematix_nb.errors import (
     RunError,
     SqlError,
     TransientError,
+    UnreachableError,
 )
 
 if TYPE_CHECKING:
@@ -50,6 +51,12 @@ def shorten(value: object) -> str:
     return text if len(text) <= VALUE_LIMIT else text[: VALUE_LIMIT - 1] + "…"
 
 
+_NO_ROOM = ("too many clients", "remaining connection slots", "too many connections", "starting up", "shutting down")
+_SILENT = ("timeout", "timed out")
+_NOBODY = ("refused",)
+_MAY_PASS = (_NO_ROOM, _SILENT, _NOBODY)
+"""The reasons that may be gone a minute later."""
+
 _REASONS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (
         ("authentication failed", "no password supplied"),
@@ -68,7 +75,7 @@ _REASONS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "ask for an entry in pg_hba.conf, or set sslmode",
     ),
     (
-        ("timeout", "timed out"),
+        _SILENT,
         "{place} did not answer within {seconds} seconds",
         "check host, port, firewall and VPN; connect_timeout says how long to wait",
     ),
@@ -83,10 +90,11 @@ _REASONS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "other machines are asked for a valid certificate (sslmode=verify-full); set sslmode to say otherwise",
     ),
     (
-        ("refused",),
+        _NOBODY,
         "nothing listens at {place}: connection refused",
         "is the server started? check host and port",
     ),
+    (_NO_ROOM, "{place} takes no more sessions just now: {text}", "try again; max_connections is how many it takes"),
 )
 """Words in the driver's message, what it means, what to do; the first that fits counts."""
 
@@ -106,7 +114,8 @@ def connect_error(
     parts["seconds"] = str(seconds)
     for words, what, hint in _REASONS:
         if any(word.format(**parts).lower() in low for word in words):
-            return ConnectError(what.format(**parts), hint)
+            kind = UnreachableError if words in _MAY_PASS else ConnectError
+            return kind(what.format(**parts), hint)
     message = "cannot connect to {place} as `{user}`: {text}".format(**parts)
     return ConnectError(message, "check the connection's settings")
 
