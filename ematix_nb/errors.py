@@ -52,6 +52,8 @@ class FlowError(Exception):
 
     code = "FLOW-000"
     exit_code = EXIT_FAILED
+    told = False
+    """Whether it stands in a log on the standard error already."""
 
     def __init__(self, what: str, hint: str = "", where: str = "") -> None:
         super().__init__(what, hint, where)

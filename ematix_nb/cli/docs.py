@@ -27,7 +27,7 @@ of `.ematix-flow.toml` counts. In a notebook the names are those that its cells 
 
 _CODES = (
     (0, "all went well, or nothing was due"),
-    (1, "a run failed; its target is as it was"),
+    (1, "a run failed, its target is as it was; or `validate`, `doctor` or `status` found something wrong"),
     (2, "the line, a declaration or a setting is wrong; nothing was done"),
     (3, "some of several pipelines, targets or post-transforms succeeded"),
     (4, "another run of the pipeline is alive (`--wait S` waits for it)"),

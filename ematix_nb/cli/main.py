@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ematix_nb.verbs.dispatch import Call
     from ematix_nb.verbs.results import Result
 
-IN_WORKER = frozenset({"run", "run-due", "dry-run", "preview", "plan", "validate"})
+IN_WORKER = frozenset({"run", "run-due", "dry-run", "preview", "plan", "validate", "status"})
 """Verbs that may block in a driver: they work in a thread, so that Ctrl-C always gets through."""
 _INTERRUPTED = 130
 _YES = ("y", "yes")
@@ -75,7 +75,7 @@ def _main(words: list[str]) -> int:
     _quiet_warnings()
     call, result = _invoke(parsed)
     code = call.exit_code(result)
-    if parsed.verb != "run-due":
+    if parsed.verb != "run-due" and not _logs_here(parsed):
         for note in call.notes:
             _say(f"note: {note}")
     _print(_rendered(result, parsed.format))
@@ -86,11 +86,16 @@ def _invoke(parsed: Parsed) -> tuple[Call, Result]:
     from ematix_nb.cli.progress import Progress
     from ematix_nb.verbs.dispatch import prepare
 
-    progress = Progress(sys.stderr)
+    progress = Progress(None if _logs_here(parsed) else sys.stderr)
     call = prepare(parsed, listener=progress)
     call.confirm = _confirm if _is_tty(sys.stdin) and _is_tty(sys.stderr) else None
     with progress:
         return call, _called(call)
+
+
+def _logs_here(parsed: Parsed) -> bool:
+    """Whether the standard error is a log of JSON lines."""
+    return parsed.options.get("log_json") == "-"
 
 
 def _called(call: Call) -> Result:
@@ -138,7 +143,7 @@ def _failure(exc: FlowError, words: list[str]) -> int:
 
         parts = {"code": exc.code, "error": redact(exc.what), "hint": redact(exc.hint), "where": exc.where}
         _safely(json.dumps(parts, indent=2), sys.stdout, exc.exit_code)
-    return _safely(_neutral(redact(str(exc))), sys.stderr, exc.exit_code)
+    return exc.exit_code if exc.told else _safely(_neutral(redact(str(exc))), sys.stderr, exc.exit_code)
 
 
 def _wants_json(words: list[str]) -> bool:

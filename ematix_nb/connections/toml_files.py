@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 PROJECT_FILE = ".ematix-flow.toml"
 USER_FILE = ".ematix-flow/connections.toml"
 TRUST_VARIABLE = "EMATIX_FLOW_TRUST"
-KNOWN_KEYS = ("connections", "profiles", "profile", "modules")
+KNOWN_KEYS = ("connections", "profiles", "profile", "modules", "alerts")
 """The keys that a settings file may have at its top level."""
 _PROFILE_KEYS = ("connections",)
+ALERT_KEYS = ("command", "webhook", "on", "late_after", "timeout_seconds")
+"""What ``[alerts]`` and each ``[alerts.NAME]`` may say."""
 _PLACE = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
 _TWICE = re.compile(r"Cannot overwrite a value|Cannot declare .* twice|Cannot mutate|Duplicate")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -102,6 +104,14 @@ class SettingsFile:
     def modules(self) -> tuple[str, ...]:
         """Modules that hold pipelines: dotted names, or paths relative to the file's folder."""
         return tuple(self.data.get("modules", ()))
+
+    @property
+    def alerts(self) -> dict[str, dict[str, Any]]:
+        """Channels by name, as written; the unnamed one, ``[alerts]`` itself, is there when it says anything."""
+        written = self.data.get("alerts", {})
+        own = {key: value for key, value in written.items() if not isinstance(value, dict)}
+        named = {key: value for key, value in written.items() if isinstance(value, dict)}
+        return ({"": own} if own else {}) | named
 
     def line_of(self, table: str) -> str:
         """``path:line`` of a table; the path alone when the line is not found."""
@@ -214,6 +224,7 @@ def _check_shape(settings: SettingsFile) -> None:
     for name, profile in _tables(settings, settings.data, "profiles", ""):
         _check_known(settings, profile, _PROFILE_KEYS, f"profiles.{name}")
         _check_tables(settings, profile, f"profiles.{name}.")
+    _check_alerts(settings)
     modules = settings.data.get("modules", [])
     if not isinstance(modules, list) or not all(isinstance(module, str) for module in modules):
         what = "`modules` is not a list of texts"
@@ -222,6 +233,15 @@ def _check_shape(settings: SettingsFile) -> None:
     if profile_name is not None and not isinstance(profile_name, str):
         what = "`profile` is not a text"
         raise ConfigError(what, hint='write profile = "dev"', where=settings.place_of("", "profile"))
+
+
+def _check_alerts(settings: SettingsFile) -> None:
+    if not isinstance(settings.data.get("alerts", {}), dict):
+        place = settings.place_of("", "alerts")
+        raise ConfigError("`alerts` is not a table", 'write [alerts] and below it webhook = "${ALERT_URL}"', place)
+    for name, channel in settings.alerts.items():
+        table = f"alerts.{name}" if name else "alerts"
+        _check_known(settings, channel, ALERT_KEYS, table)
 
 
 def _check_known(settings: SettingsFile, table: dict[str, Any], known: tuple[str, ...], prefix: str) -> None:

@@ -63,6 +63,7 @@ OPTIONS: dict[str, Option] = {
     "--depends-on": Option("depends_on", "names", "pipelines that have to succeed before"),
     "--retries": Option("retries", "number", "tries again after an error that may pass, such as a lost connection"),
     "--retry-backoff": Option("retry_backoff", "text", "pause before the first retry, doubled each time: 30s, 5m"),
+    "--alerts": Option("alerts", "names", "channels of the settings that hear of failures; none: nobody"),
     "--compare": Option("compare_columns", "names", "columns that decide whether a row changed"),
     "--update": Option("update_columns", "names", "columns that a merge updates"),
     "--event-time": Option("event_timestamp_column", "text", "scd2: when a version began"),

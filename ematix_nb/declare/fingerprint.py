@@ -145,8 +145,8 @@ def _pipeline(spec: PipelineSpec) -> dict[str, Any]:
         "policies": _policies(spec.policies),
         # only where it is used: pipelines that wait for nobody keep the fingerprint that they always had
         **({"depends_on": sorted(spec.depends_on)} if spec.depends_on else {}),
-        # how rows are read, and how often that is tried, is no part of what is loaded: `partition_column`,
-        # `partitions`, `retries` and `retry_backoff` stay out
+        # how rows are read, how often that is tried and who hears of it is no part of what is loaded:
+        # `partition_column`, `partitions`, `retries`, `retry_backoff` and `alerts` stay out
     }
 
 

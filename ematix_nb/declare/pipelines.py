@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ematix_nb.declare import functions, registry, values
-from ematix_nb.declare.address import check_pipeline_name, is_address, parse_address
+from ematix_nb.declare.address import check_connection_name, check_pipeline_name, is_address, parse_address
 from ematix_nb.declare.fingerprint import connection_name
 from ematix_nb.declare.normalizers import PRE_TRANSFORMS, check_timezone
 from ematix_nb.declare.spec import PipelineSpec, Policies, PreTransform, Query, TargetSpec
@@ -24,13 +24,15 @@ OPTIONS = (
     "target", "targets", "target_connection", "source_connection", "source_table", "name", "schedule", "timezone",
     "catch_up", *LOAD_OPTIONS, "ttl_seconds", "incremental", "watermark_column", "overlap", "transforms_pre",
     "transforms_post", "continue_on_failure_post", "continue_on_target_failure", *_POLICIES, "dedup_by", "allow_lossy",
-    "partition_column", "partitions", "depends_on", "retries", "retry_backoff",
+    "partition_column", "partitions", "depends_on", "retries", "retry_backoff", "alerts",
     *_ALIASES,
 )  # fmt: skip
 """Every keyword of ``@ematix.pipeline``."""
 DEFAULT_PARTITIONS = 4
 MAX_PARTITIONS = 64
 MAX_RETRIES = 20
+NO_ALERTS = "none"
+"""In place of the channels: nobody is told."""
 _INNER = ("sql", "origin", "description")
 
 
@@ -112,6 +114,7 @@ def _build(function: Any, given: dict[str, Any]) -> PipelineSpec:
         **_steps(given),
         **_dependencies(name, given),
         **_retries(given),
+        **_alerts(given),
     )
     check_pipeline(spec)
     return spec
@@ -280,6 +283,17 @@ def _retries(given: Mapping[str, Any]) -> dict[str, Any]:
     if "retries" not in given:
         raise DeclarationError("retry_backoff needs retries", hint="retries=3")
     return {"retries": count, "retry_backoff": values.duration("retry_backoff", given["retry_backoff"])}
+
+
+def _alerts(given: Mapping[str, Any]) -> dict[str, Any]:
+    if not given.get("alerts"):
+        return {}
+    channels = values.names("alerts", given["alerts"], what="channels")
+    for channel in channels:
+        check_connection_name(channel)
+    if NO_ALERTS in channels and len(channels) > 1:
+        raise DeclarationError(f"alerts names `{NO_ALERTS}` beside others", hint=f'alerts="{NO_ALERTS}" stands alone')
+    return {"alerts": channels}
 
 
 def _steps(given: Mapping[str, Any]) -> dict[str, Any]:

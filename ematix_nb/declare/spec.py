@@ -184,6 +184,8 @@ class PipelineSpec:
     """How often a load is tried again, at once, after an error that may pass."""
     retry_backoff: dt.timedelta | None = None
     """The pause before the first retry, doubled before each further one; None: 10 seconds."""
+    alerts: tuple[str, ...] = ()
+    """Channels of the settings that hear of failures and lateness; empty: the unnamed one; ``none``: nobody."""
     partition_column: str | None = None
     """The source is read in ranges of this column, by ``partitions`` sessions at once."""
     partitions: int = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ematix_nb.clock import SYSTEM_CLOCK, Clock
 from ematix_nb.events import SILENT, Listener
@@ -38,7 +38,7 @@ class RunContext:
     def __post_init__(self) -> None:
         self.started = self.clock.now()
 
-    def told(self) -> dict[str, str]:
+    def told(self) -> dict[str, Any]:
         """What the history row of a retry says more: which run it tries again, and that it does."""
         if not self.earlier:
             return {}

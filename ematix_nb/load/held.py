@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import uuid
 from typing import TYPE_CHECKING
 
 from ematix_nb.clock import SYSTEM_CLOCK
@@ -14,7 +15,6 @@ from ematix_nb.errors import FlowError, HeldError
 from ematix_nb.load.run import TargetOutcome
 from ematix_nb.load.skip import unstarted
 from ematix_nb.load.targets import open_state
-from ematix_nb.state import liveness
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -38,7 +38,11 @@ def obstacle(parent: PipelineSpec) -> str:
     for target in parent.targets:
         with open_state(parent, target) as (state, name):
             rows = state.history(name, SEARCHED_RUNS)
-        if problem := _problem(name, rows):
+            newest = newest_load(name, rows)
+            alive = newest is not None and newest.status == "running" and bool(state.running(name))
+            if newest is not None and newest.status == "running" and not alive:
+                rows = state.history(name, SEARCHED_RUNS)  # it may have ended between the two looks
+        if problem := _problem(name, rows, alive=alive):
             return problem
     return ""
 
@@ -48,12 +52,12 @@ def newest_load(name: str, rows: list[RunRecord]) -> RunRecord | None:
     return next((row for row in rows if row.pipeline == name and row.mode in MODES), None)
 
 
-def _problem(name: str, rows: list[RunRecord]) -> str:
+def _problem(name: str, rows: list[RunRecord], *, alive: bool) -> str:
     newest = newest_load(name, rows)
     if newest is None:
         return "has never run"
     if newest.status == "running":
-        return "died" if liveness.is_dead(newest.host, newest.process) else "is running"
+        return "is running" if alive else "died"
     if newest.status not in ("success", "skipped"):
         return f"{_ENDED.get(newest.status, newest.status)} (run {newest.run_id[:8]})"
     steps = [row for row in rows if row.parent_run_id == newest.run_id and row.status == "transform_failed"]
@@ -72,14 +76,19 @@ def hold(
 
 def _hold(spec: PipelineSpec, target: TargetSpec, reason: str, trigger: str, slot: dt.datetime | None) -> TargetOutcome:
     error = HeldError(f"held: {reason}", f"when that has succeeded, run `{spec.name}` again")
-    record = unstarted(spec, target, spec.name, slot)
-    record = dataclasses.replace(
-        record, status="held", trigger=trigger, error=redact(str(error)), finished_at=SYSTEM_CLOCK.now()
-    )
+    run_id = str(uuid.uuid4())
     with contextlib.suppress(FlowError), open_state(spec, target, read_only=False) as (state, name):
-        _write(state, dataclasses.replace(record, pipeline=name))
+        record = dataclasses.replace(
+            unstarted(spec, target, name, slot),
+            run_id=run_id,
+            status="held",
+            trigger=trigger,
+            error=redact(str(error)),
+            finished_at=SYSTEM_CLOCK.now(),
+        )
+        _write(state, record)
     thing = str(target.table.ref) if target.table is not None else target.thing
-    return TargetOutcome(record.run_id, f"{connection_name(target.connection)}:{thing}", "held", error=error)
+    return TargetOutcome(run_id, f"{connection_name(target.connection)}:{thing}", "held", error=error)
 
 
 def _write(state: StateStore, record: RunRecord) -> None:

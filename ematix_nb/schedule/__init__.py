@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ematix_nb.schedule.cron import Schedule, next_fire, parse_schedule, slots_between
-from ematix_nb.schedule.due import CatchUp, Due, Now, due_slots, parse_interval, parse_now
+from ematix_nb.schedule.due import CatchUp, Due, Now, due_slots, open_since, parse_interval, parse_now
 
 __all__ = [
     "CatchUp",
@@ -12,6 +12,7 @@ __all__ = [
     "Schedule",
     "due_slots",
     "next_fire",
+    "open_since",
     "parse_interval",
     "parse_now",
     "parse_schedule",

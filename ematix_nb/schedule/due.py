@@ -98,6 +98,40 @@ def due_slots(
     return _after(missed, opening)
 
 
+def open_since(
+    schedule: Schedule,
+    now: dt.datetime,
+    last_done: dt.datetime | None,
+    interval: dt.timedelta = DEFAULT_INTERVAL,
+    catch_up: CatchUp = "latest",
+    created: dt.datetime | None = None,
+) -> dt.datetime | None:
+    """Since when a pipeline waits: the oldest slot that passed since the last one that was done.
+
+    Args:
+        schedule: As for `due_slots`, like everything else.
+        now: Aware.
+        last_done: The newest slot that was done.
+        interval: How far apart the calls of the scheduler are.
+        catch_up: With ``none`` only slots count that are still due: all older ones are let go on purpose.
+        created: Since when the scheduler knows the pipeline.
+
+    Returns:
+        The slot, in UTC; None when nothing is due.
+
+    Example:
+        >>> from ematix_nb.schedule.cron import parse_schedule
+        >>> hourly, three = parse_schedule("@hourly"), dt.datetime(2026, 1, 1, 3, tzinfo=UTC)
+        >>> open_since(hourly, three, three - dt.timedelta(hours=3)).hour, open_since(hourly, three, three)
+        (1, None)
+    """
+    due = due_slots(schedule, now, last_done, interval, catch_up, created)
+    if not due or catch_up != "latest":
+        return due.slots[0] if due else None
+    start = _start(_minus(as_utc(now), interval), last_done, created)
+    return next(slots_between(schedule, start, as_utc(now)), due.slots[0])
+
+
 def parse_now(text: str) -> Now:
     """Read the value of ``--now``.
 

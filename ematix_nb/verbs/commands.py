@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ematix_nb.declare import registry
 from ematix_nb.declare.graph import in_order
-from ematix_nb.errors import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL, FlowError, UsageError
+from ematix_nb.errors import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL, CancelledError, FlowError, LockedError, UsageError
 from ematix_nb.verbs.results import Result
 from ematix_nb.verbs.usage import usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ematix_nb.declare.spec import PipelineSpec
     from ematix_nb.verbs.dispatch import Call
-    from ematix_nb.verbs.results import DueResult, PreviewResult, TableResult
+    from ematix_nb.verbs.results import DueResult, PreviewResult, RunResult, TableResult
 
 NO_MODULE_HINT = "name a module with --module, or list `modules` in .ematix-flow.toml"
 
@@ -42,6 +43,12 @@ class SeveralResult(Result):
         if not bad:
             return EXIT_OK
         return EXIT_PARTIAL if EXIT_OK in codes else bad[0]
+
+    @property
+    def status(self) -> str:
+        """success, partial or failed."""
+        code = self.exit_code
+        return "success" if code == EXIT_OK else "partial" if code == EXIT_PARTIAL else "failed"
 
     def to_dict(self) -> dict[str, Any]:
         """``{"results", "failed", "not_run"}``."""
@@ -118,13 +125,16 @@ def run(call: Call) -> Result:
     def one(spec: PipelineSpec) -> Result:
         from ematix_nb.verbs.run import run as run_pipeline
 
-        return run_pipeline(
-            spec,
-            full_refresh=options["full_refresh"],
-            wait=options["wait"],
-            trigger=call.trigger,
-            **call.run_options(),
-        )
+        with _alerting(call, spec) as alert:
+            return alert(
+                run_pipeline(
+                    spec,
+                    full_refresh=options["full_refresh"],
+                    wait=options["wait"],
+                    trigger=call.trigger,
+                    **call.run_options(),
+                )
+            )
 
     def held(spec: PipelineSpec, parents: tuple[str, ...]) -> Result:
         from ematix_nb.verbs.run import held as hold
@@ -132,6 +142,29 @@ def run(call: Call) -> Result:
         return hold(spec, parents, trigger=call.trigger)
 
     return _each(specs, one, go_on=options["continue"], held=held)
+
+
+@contextlib.contextmanager
+def _alerting(call: Call, spec: PipelineSpec) -> Iterator[Callable[[RunResult], RunResult]]:
+    """Tell the channels of a pipeline how its run ended; in a notebook somebody sees it anyway."""
+    if call.trigger == "notebook":
+        yield lambda result: result
+        return
+    from ematix_nb.verbs.alerts import Alerts
+
+    alerts = Alerts(**({"listener": call.listener} if call.listener is not None else {}))
+
+    def ended(result: RunResult) -> RunResult:
+        alerts.ended(spec, result, trigger=call.trigger)
+        return result
+
+    try:
+        yield ended
+    except (LockedError, CancelledError):
+        raise
+    except FlowError as exc:
+        alerts.could_not_start(spec, str(exc), trigger=call.trigger)
+        raise
 
 
 def _ask_before_refresh(call: Call, specs: list[PipelineSpec]) -> None:
@@ -177,6 +210,7 @@ def run_due(call: Call) -> DueResult:
         given_up=options["failed"],
         names=names,
         notes=tuple(notes),
+        alert=call.trigger != "notebook",
         **call.run_options(),
     )
 
@@ -295,8 +329,6 @@ def _each(
 
 def _is_cancelled(name: str, failed: list[tuple[str, FlowError]], results: list[Result]) -> bool:
     """Whether the pipeline that ended last was cancelled."""
-    from ematix_nb.errors import CancelledError
-
     if failed and failed[-1][0] == name:
         return isinstance(failed[-1][1], CancelledError)
     return bool(results) and getattr(results[-1], "status", "") == "cancelled"

@@ -33,6 +33,13 @@ class Call:
 
     def run(self) -> Result:
         """Call the verb."""
+        if place := self.options.get("log_json"):
+            from ematix_nb.verbs.log import logged
+
+            return logged(self, place, self._called)
+        return self._called()
+
+    def _called(self) -> Result:
         target = VERBS[self.parsed.verb][1]
         module, _, function = target.partition(":")
         verb = getattr(importlib.import_module(f"ematix_nb.verbs.{module}"), function)

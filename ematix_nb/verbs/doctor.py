@@ -9,7 +9,7 @@ import warnings
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from ematix_nb.errors import EXIT_FAILED, EXIT_OK, EXIT_WARNINGS, FlowError
+from ematix_nb.errors import EXIT_FAILED, EXIT_OK, EXIT_WARNINGS, FlowError, known_names
 from ematix_nb.verbs.results import TableResult
 from ematix_nb.words import counted
 
@@ -42,6 +42,7 @@ def doctor(call: Call) -> TableResult:
         _connections,
         lambda: _modules(call.parsed.module),
         lambda: _pipelines(call),
+        _alerts,
     )
     findings: list[Finding] = []
     for part in parts:
@@ -142,6 +143,28 @@ def _modules(named: tuple[str, ...]) -> Iterator[Finding]:
             found = f"{counted(len(loaded.pipelines), 'pipeline')}: {', '.join(loaded.pipelines)}"
             hint = "" if loaded.pipelines else "declare one with @ematix.pipeline"
             yield (OK if loaded.pipelines else WARN, f"module {name}", found, hint)
+
+
+def _alerts() -> Iterator[Finding]:
+    """Each channel, without sending anything; and the names of channels that pipelines give."""
+    from ematix_nb.declare import registry
+    from ematix_nb.declare.pipelines import NO_ALERTS
+    from ematix_nb.verbs.alert_channels import channel_names, find_channel
+
+    for name in channel_names():
+        subject = f"alerts {name}".rstrip()
+        try:
+            found = find_channel(name)
+        except FlowError as exc:
+            yield (FAIL, subject, f"{exc.what} ({exc.where})" if exc.where else exc.what, exc.hint)
+        else:
+            how = f"`{found.command[0]}`" if found.command else "a webhook"
+            yield (OK, subject, f"{how}, on {' and '.join(found.on)}", "")
+    for spec in registry.pipelines().values():
+        for name in spec.alerts:
+            if name not in (*channel_names(), NO_ALERTS):
+                hint = known_names(name, [one for one in channel_names() if one], "channels")
+                yield (FAIL, f"alerts of {spec.name}", f"no settings file has [alerts.{name}]", hint)
 
 
 def _pipelines(call: Call) -> Iterator[Finding]:

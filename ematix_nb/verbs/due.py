@@ -16,7 +16,7 @@ from ematix_nb.clock import SYSTEM_CLOCK
 from ematix_nb.declare.graph import in_order, parents_of
 from ematix_nb.errors import FlowError, LockedError, RunError
 from ematix_nb.events import SILENT
-from ematix_nb.schedule import due_slots, parse_schedule
+from ematix_nb.schedule import due_slots, open_since, parse_schedule
 from ematix_nb.verbs.results import DueResult, RunResult
 from ematix_nb.verbs.slot_cache import SlotCache
 from ematix_nb.words import counted
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from ematix_nb.load.cancel import CancelToken
     from ematix_nb.schedule import Due
     from ematix_nb.state.model import SlotState
+    from ematix_nb.verbs.alert_channels import Told
+    from ematix_nb.verbs.alerts import Alerts
 
 RETRY_AFTER = tuple(dt.timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 180))
 """How long a slot waits after its first failed run, its second, ...; one more failure, and it is left alone.
@@ -42,7 +44,7 @@ SEARCHED_RUNS = 1000
 BEFORE = dt.timedelta(microseconds=1)
 
 
-def run_due(
+def run_due(  # noqa: PLR0913  the options of the verb
     *,
     now: dt.datetime | None = None,
     interval: dt.timedelta = dt.timedelta(seconds=60),
@@ -52,6 +54,7 @@ def run_due(
     listener: Listener = SILENT,
     token: CancelToken | None = None,
     notes: tuple[str, ...] = (),
+    alert: bool = False,
 ) -> DueResult:
     """Fire what is due among the declared pipelines.
 
@@ -65,6 +68,7 @@ def run_due(
         listener: Who gets the events.
         token: To stop it from elsewhere.
         notes: Words to pass on.
+        alert: Tell the channels of the settings what failed, and what is late.
     """
     from ematix_nb.declare import registry
 
@@ -73,20 +77,37 @@ def run_due(
     call = _Call(now or SYSTEM_CLOCK.now(), interval, catch_up, given_up, listener, token)
     chosen = [spec.name for spec in known.values() if spec.schedule and (not names or spec.name in names)]
     for spec in in_order(chosen, known):
-        if token is not None and token.cancelled:
+        if call.stopped:
             found.skipped.append(f"{spec.name}: the call was cancelled")
             continue
+        ran, failed = len(found.ran), len(found.failed)
         with found.told(spec.name):
             _fire(spec, call, cache, found)
+        if alert and not call.stopped:
+            found.alert(spec, found.ran[ran:], found.failed[failed:], listener)
     transforms = [
         each for each in registry.transforms().values() if each.schedule and (not names or each.name in names)
     ]
     for transform in transforms:
+        ran, failed = len(found.ran), len(found.failed)
         with found.told(transform.name):
             _fire_transform(transform, call, found)
+        if alert and not call.stopped:
+            found.alert(_Named(transform.name), found.ran[ran:], found.failed[failed:], listener)
+    if alert and not call.stopped:
+        _alert_late([known[name] for name in chosen], call, cache, found)
     cache.save()
+    notes = (*notes, *(found.alerts.warnings if found.alerts is not None else ()))
     checked = len(chosen) + len(transforms)
     return DueResult(tuple(found.ran), tuple(found.failed), tuple(found.skipped), tuple(found.held), checked, notes)
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A transform, for the channels that hear of everything."""
+
+    name: str
+    alerts: tuple[str, ...] = ()
 
 
 @dataclass
@@ -99,6 +120,28 @@ class _Found:
     skipped: list[str] = field(default_factory=list)
     ended: dict[str, str] = field(default_factory=dict)
     """How a pipeline ended: ``success``, or words for whoever depends on it; what did not begin has none."""
+
+    slots: dict[str, dt.datetime] = field(default_factory=dict)
+    """The slot that was tried last."""
+    alerts: Alerts | None = None
+
+    def alert(self, spec: Told, ran: list[RunResult], failed: list[dict[str, str]], listener: Listener) -> None:
+        """Tell the channels of a pipeline, at once: those after it may take hours."""
+        if not ran and not failed:
+            return
+        alerts, slot = self.alerting(listener), self.slots.get(spec.name)
+        for result in ran:
+            alerts.ended(spec, result, trigger="schedule", slot=slot)
+        for entry in failed:
+            alerts.could_not_start(spec, entry["error"], trigger="schedule", slot=slot)
+
+    def alerting(self, listener: Listener) -> Alerts:
+        """What tells the channels; imported when there is something to tell."""
+        if self.alerts is None:
+            from ematix_nb.verbs.alerts import Alerts
+
+            self.alerts = Alerts(listener)
+        return self.alerts
 
     @contextlib.contextmanager
     def told(self, name: str) -> Iterator[None]:
@@ -123,6 +166,11 @@ class _Call:
     listener: Listener
     token: CancelToken | None
 
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody asked the call to stop."""
+        return self.token is not None and self.token.cancelled
+
     def policy(self, spec: PipelineSpec) -> str:
         """The catch-up policy for a pipeline."""
         return self.catch_up or spec.catch_up
@@ -130,6 +178,11 @@ class _Call:
     def due(self, spec: PipelineSpec, done: dt.datetime | None, created: dt.datetime | None = None) -> Due:
         """The due slots of a pipeline, given the newest one that was done."""
         return self.due_at(spec.schedule or "", spec.timezone, spec.catch_up, done, created)
+
+    def open_since(self, spec: PipelineSpec, done: dt.datetime) -> dt.datetime | None:
+        """The oldest slot that is not done."""
+        schedule = parse_schedule(spec.schedule or "", spec.timezone)
+        return open_since(schedule, self.now, done, self.interval, self.policy(spec))  # type: ignore[arg-type]  # checked
 
     def due_at(
         self, text: str, timezone: str, catch_up: str, done: dt.datetime | None, created: dt.datetime | None = None
@@ -151,6 +204,7 @@ def _fire(spec: PipelineSpec, call: _Call, cache: SlotCache, found: _Found) -> N
         missed = counted(due.skipped, "missed slot")
         skipped.append(f"{spec.name}: {missed} before the newest one (catch_up={call.policy(spec)})")
     for index, slot in enumerate(due.slots):
+        found.slots[spec.name] = slot
         tried = _tried(spec, slot)
         if call.given_up != "retry" and tried.attempts > len(RETRY_AFTER):
             skipped.append(f"{spec.name}: {_give_up(spec, call, cache, due.slots[index:])}")
@@ -178,6 +232,18 @@ def _open_slots(spec: PipelineSpec, call: _Call, cache: SlotCache) -> Due:
     if (known is not None or not _has_past(spec, call)) and not (due := call.due(spec, known)):
         return due
     return _due(spec, call, cache)
+
+
+def _alert_late(specs: list[PipelineSpec], call: _Call, cache: SlotCache, found: _Found) -> None:
+    """Tell of slots that are still open long after their time; a pipeline that never succeeded has no time yet."""
+    for spec in specs:
+        done = cache.last_done(spec)
+        if done is None:
+            continue
+        with contextlib.suppress(FlowError):  # a wrong schedule was told when it was to fire
+            since = call.open_since(spec, done)
+            if since is not None:
+                found.alerting(call.listener).late(spec, since, call.now)
 
 
 def _has_past(spec: PipelineSpec, call: _Call) -> bool:
@@ -272,6 +338,7 @@ def _fire_transform(transform: Transform, call: _Call, found: _Found) -> None:
 
     due = call.due_at(transform.schedule or "", "UTC", "latest", transform_slot(transform))
     for slot in due.slots:
+        found.slots[transform.name] = slot
         outcome = run_scheduled(transform, slot)
         if outcome is None:
             found.skipped.append(f"{transform.name}: the slot {slot:%Y-%m-%d %H:%M} UTC was done elsewhere")

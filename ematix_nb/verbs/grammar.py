@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 Argument = tuple[str, str, Any, str]
 
 _STRICT: Argument = ("--strict", "flag", False, "warnings, and modules without pipelines, exit with 5")
+_LOG: Argument = (
+    "--log-json FILE",
+    "file",
+    None,
+    "append what happens to FILE as JSON, one object a line; - is the standard error, in place of progress",
+)
 _YES: Argument = ("--yes", "flag", False, "do not ask")
 
 GLOBALS: tuple[Argument, ...] = (
@@ -67,6 +73,7 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
             ),
             ("--continue", "flag", False, "go on with the next pipeline when one fails"),
             ("--with-parents", "flag", False, "first run the pipelines that these depend on, and theirs"),
+            _LOG,
             _YES,
             _STRICT,
         ),
@@ -85,6 +92,7 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
                 None,
                 "slots that keep failing: try them now, or let those go that failed six times",
             ),
+            _LOG,
             _STRICT,
         ),
     ),
@@ -103,6 +111,7 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
             ("NAME...", "pipeline", (), "pipelines, each once"),
             ("--full-refresh", "flag", False, "read everything, whatever the watermark says"),
             ("--continue", "flag", False, "go on with the next pipeline when one fails"),
+            _LOG,
         ),
     ),
     "plan": (
@@ -152,6 +161,17 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
         "show everything that is kept of one run",
         "history:show_run",
         (("ID", "text", None, "the run's id, or its first characters"), _FROM_CONNECTION),
+    ),
+    "status": (
+        "tell what is due, running, late, failed, held or stale; exits with 1 when something is wrong",
+        "status:command",
+        (
+            ("[NAME...]", "pipeline", (), "only these pipelines"),
+            ("--now T", "now", None, "judge by this instant (ISO 8601; without a zone: UTC)"),
+            ("--grace S", "seconds:0:604800", None, "late is what is not done so many seconds after its slot; 300"),
+            ("--stale-after N", "count:1:1000", 3, "stale is what saw so many slots pass since its last success"),
+            ("--alert", "flag", False, "tell the channels of the settings what failed or is late, each once"),
+        ),
     ),
     "connections": ("list, check or set connections", "", ()),
     "connections list": ("list every definition of every connection, and which one is used", "connections:listed", ()),

@@ -31,7 +31,7 @@ class SlotCache:
     """Slots by pipeline and target, kept in the user's cache folder."""
 
     def __init__(self, path: Path | None = None) -> None:
-        self._path = path or _default_path()
+        self._path = path or cache_path("slots", ".json")
         self._notes = _load(self._path)
         self._fresh: dict[str, tuple[dt.datetime, PipelineSpec]] = {}
         self._settings: Settings = {}
@@ -65,11 +65,11 @@ class SlotCache:
             fresh.replace(self._path)
 
 
-def _default_path() -> Path:
-    """Next to other caches of the user; one file for each working directory, where settings may differ."""
+def cache_path(name: str, suffix: str = "") -> Path:
+    """Next to other caches of the user; one path for each working directory, where settings may differ."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     place = hashlib.sha256(str(Path.cwd()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    return base / "ematix-flow" / f"slots-{place}.json"
+    return base / "ematix-flow" / f"{name}-{place}{suffix}"
 
 
 def _load(path: Path) -> dict[str, dict[str, str]]:

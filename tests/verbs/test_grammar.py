@@ -21,6 +21,7 @@ def test_a_line_becomes_plain_options() -> None:
             "full_refresh": True,
             "continue": False,
             "with_parents": False,
+            "log_json": None,
             "yes": False,
             "strict": False,
         },

@@ -78,7 +78,7 @@ HISTORY = "SELECT status, step_name, parent_run_id FROM ematix_flow_run_history 
 @pytest.fixture
 def locked(place: Path) -> Iterator[sqlite3.Connection]:
     """Somebody who writes into the target and does not end."""
-    run(pipeline(name="before"))
+    run(pipeline(name="before", target="lite:before"))
     connection = sqlite3.connect(place / "w.sqlite", isolation_level=None, check_same_thread=False)
     connection.execute("BEGIN IMMEDIATE")
     yield connection

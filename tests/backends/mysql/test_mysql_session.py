@@ -22,6 +22,7 @@ from ematix_nb.errors import (
     RunError,
     SqlError,
     TransientError,
+    UnreachableError,
     UsageError,
 )
 
@@ -202,7 +203,7 @@ def test_identity(session: MySQLSession, other: MySQLSession, mysql_url2: str) -
     [
         (("root@", "root:wrong-pass@"), ConnectError, "authentication failed for user `root`"),
         (("ematix_test_", "ematix_none_"), ConnectError, "there is no database `ematix_none_"),
-        (("127.0.0.1:", "127.0.0.77:"), ConnectError, "nothing listens at 127.0.0.77"),
+        (("127.0.0.1:", "127.0.0.77:"), UnreachableError, "nothing listens at 127.0.0.77"),
         (("?", "?ssl_mode=required&"), ConnectError, "no trusted connection|cannot connect"),
         (("?", "?ssl_mod=required&"), ConfigError, "unknown parameter `ssl_mod`"),
         (("?", "?ssl_mode=perhaps&"), ConfigError, "expected one of disabled, required"),
@@ -212,6 +213,19 @@ def test_failures_to_connect(mysql_url: str, change: tuple[str, str], error: typ
     url = f"{mysql_url}?".replace(*change).rstrip("?&")
     with pytest.raises(error, match=message):
         BACKEND.open(MySQLConnection(name="r", url=url))
+
+
+def test_a_server_that_has_no_room_may_have_some_later(session: MySQLSession, mysql_url: str) -> None:
+    session.execute("CREATE USER 'crowded'@'%' WITH MAX_USER_CONNECTIONS 1")
+    try:
+        session.execute("GRANT ALL ON *.* TO 'crowded'@'%'")
+        url = mysql_url.replace("root@", "crowded@")
+        first = BACKEND.open(MySQLConnection(name="r", url=url))
+        with pytest.raises(UnreachableError, match=r"takes no more sessions just now: .*max_user_connections"):
+            BACKEND.open(MySQLConnection(name="r", url=url))
+        first.close()
+    finally:
+        session.execute("DROP USER 'crowded'@'%'")
 
 
 def test_names() -> None:

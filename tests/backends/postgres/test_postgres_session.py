@@ -23,6 +23,7 @@ from ematix_nb.errors import (
     RunError,
     SqlError,
     TransientError,
+    UnreachableError,
     UsageError,
 )
 
@@ -301,6 +302,18 @@ def test_failures_to_connect(pg_url: str, change: dict[str, str], message: str) 
     with pytest.raises(ConnectError, match=message) as caught:
         BACKEND.open(PostgresConnection(name="wh", url=url))
     assert "hunter22" not in str(caught.value)
+    assert isinstance(caught.value, UnreachableError) == ("port" in change), "only silence may pass"
+
+
+def test_a_server_that_has_no_room_may_have_some_later(session: PostgresSession, pg_url: str) -> None:
+    session.execute("CREATE ROLE crowded LOGIN PASSWORD 'x' CONNECTION LIMIT 0")
+    try:
+        parts = psycopg.conninfo.conninfo_to_dict(pg_url)
+        url = f"postgres://crowded:x@{parts['host']}:{parts.get('port', 5432)}/{parts['dbname']}"
+        with pytest.raises(UnreachableError, match=r"127\.0\.0\.1:[0-9]+ takes no more sessions just now: "):
+            BACKEND.open(PostgresConnection(name="wh", url=url))
+    finally:
+        session.execute("DROP ROLE crowded")
 
 
 def test_a_lost_connection_says_so(session: PostgresSession, other: PostgresSession) -> None:
