@@ -243,6 +243,8 @@ def test_names_on_servers(pg_url: str, mysql_url: str) -> None:
                 quoted = PostgresDialect().quote(text)
                 found = pg.execute(f"SELECT 1 AS {quoted}".encode())
                 assert [column.name for column in found.description or ()] == [text]
+            if text != text.rstrip():
+                return  # no name of a table to MariaDB, which says so
             with coded(), maria.cursor() as cursor:
                 quoted = MYSQL.quote(text)
                 cursor.execute(f"CREATE TEMPORARY TABLE {quoted} (id INT)")
