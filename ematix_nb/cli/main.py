@@ -141,7 +141,7 @@ def _failure(exc: FlowError, words: list[str]) -> int:
     if _wants_json(words):
         import json
 
-        parts = {"code": exc.code, "error": redact(exc.what), "hint": redact(exc.hint), "where": exc.where}
+        parts = {"code": exc.code, "error": redact(exc.what), "hint": redact(exc.hint), "where": redact(exc.where)}
         _safely(json.dumps(parts, indent=2), sys.stdout, exc.exit_code)
     return exc.exit_code if exc.told else _safely(_neutral(redact(str(exc))), sys.stderr, exc.exit_code)
 
@@ -172,7 +172,9 @@ def _quiet_warnings() -> None:
     import warnings
 
     def show(message: Any, *_: Any, **__: Any) -> None:
-        _say(f"warning: {_neutral(str(message))}")
+        from ematix_nb.connections.secret import redact
+
+        _say(f"warning: {_neutral(redact(message))}")
 
     if not sys.warnoptions and "PYTEST_CURRENT_TEST" not in os.environ:
         warnings.showwarning = show

@@ -8,7 +8,7 @@ formats, serialises or pickles a secret gets the mask without knowing it.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NoReturn, Self, SupportsIndex
+from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex
 
 from ematix_nb.errors import ConfigError
 
@@ -30,7 +30,7 @@ _PAIR = re.compile(
     r"(?P<value>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\$\{[^}]*\}|[^\s&;,'\"()<>]+)",
     re.IGNORECASE,
 )
-_SAS = re.compile(r"(?P<head>[?&]sig=)(?P<value>[^\s&'\"]+)")
+_SAS = re.compile(r"(?P<head>(?<![\w.-])sig=)(?P<value>[^\s&'\"<>]+)")
 _HEADER = re.compile(r"(?P<head>\b(?:Bearer|Basic)\s+)(?P<value>[A-Za-z0-9._~+/=-]{8,})")
 _PEM = re.compile(
     r"(?P<head>-----BEGIN [A-Z ]*PRIVATE KEY-----)(?P<value>.*?)(?=-----END|\Z)",
@@ -65,7 +65,7 @@ class Secret(str):
         plain = text.reveal() if isinstance(text, Secret) else text
         self = super().__new__(cls, shown)
         object.__setattr__(self, "_text", plain)
-        for part in [plain] if shown == MASK else secret_parts(plain):
+        for part in [*([plain] if shown == MASK else []), *secret_parts(plain)]:
             remember(part)
         return self
 
@@ -177,6 +177,41 @@ def redact_url(url: str) -> str:
     for pattern in _PATTERNS:
         url = pattern.sub(_mask, url)
     return url
+
+
+def censor(error: BaseException, *, frames: bool = True) -> None:
+    """Mask the secrets in the text of a driver's error and of what led to it, before ours is raised `from` it.
+
+    Python prints the texts of all of them when nobody catches ours.
+
+    Args:
+        error: It is changed in place, where it holds a secret.
+        frames: False forgets the driver's own frames: a debugger, and a traceback that shows variables, would find
+            the password among the arguments of the driver's `connect`.
+    """
+    seen: set[int] = set()
+    found: BaseException | None = error
+    while found is not None and id(found) not in seen:
+        seen.add(id(found))
+        if not frames:
+            found.with_traceback(None)
+        text = str(found)
+        if redact(text) != text:
+            found.args = tuple(redact(part) if isinstance(part, str) else part for part in found.args)
+        found = found.__cause__ or found.__context__
+
+
+class SecretDict(dict[str, Any]):
+    """Settings of a driver, secrets among them: it prints its keys alone.
+
+    Example:
+        >>> SecretDict(user="ann", password="hunter22")
+        SecretDict(user=***, password=***)
+    """
+
+    def __repr__(self) -> str:
+        """The keys."""
+        return f"SecretDict({', '.join(f'{key}={MASK}' for key in self)})"
 
 
 def secret_parts(text: str) -> Iterator[str]:

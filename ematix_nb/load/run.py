@@ -17,7 +17,15 @@ from ematix_nb.backends.registry import backend_for
 from ematix_nb.backends.schemas import has_schema
 from ematix_nb.connections import redact, resolve
 from ematix_nb.declare.spec import MODES
-from ematix_nb.errors import CANCELLED, CancelledError, ConflictError, FlowError, LockedError, TransientError
+from ematix_nb.errors import (
+    CANCELLED,
+    CancelledError,
+    ConflictError,
+    DeclarationError,
+    FlowError,
+    LockedError,
+    TransientError,
+)
 from ematix_nb.events import RunFinished, RunStarted, Warned
 from ematix_nb.load import window as windows
 from ematix_nb.load.failpoints import failpoint
@@ -71,6 +79,9 @@ class OpenTarget:
         self.target = target
         self.connection = resolve(target.connection)
         self.backend = backend_for(self.connection.kind)
+        if not read_only and getattr(self.connection, "read_only", False):
+            message = f"connection `{self.connection.name}` is read-only, so it cannot be a target"
+            raise DeclarationError(message, "take `read_only` out of its settings, or name another connection")
         self.ref = target_ref(target)
         self.session: Any = self.backend.open(self.connection, read_only=read_only, create=create)
         self.name = state_name(spec, self.ref)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.registry import open_session
-from ematix_nb.connections import redact
+from ematix_nb.connections.secret import censor, redact
 from ematix_nb.declare.functions import arity
 from ematix_nb.errors import DeclarationError, FlowError, RunError
 from ematix_nb.query.spark import from_pyspark, is_spark_frame
@@ -136,6 +136,7 @@ def _function_error(spec: PipelineSpec, exc: Exception) -> RunError:
     frames = traceback.extract_tb(exc.__traceback__)
     where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
     message = f"the function of pipeline `{spec.name}` raised {redact(f'{type(exc).__name__}: {exc}')}"
+    censor(exc)
     return RunError(message, "correct the function; --debug shows the traceback", where)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ematix_nb.connections.secret import censor, redact
 from ematix_nb.errors import DataError, FlowError, RunError, SqlError, did_you_mean
 
 _PLANNING = (
@@ -28,7 +29,8 @@ def translated(exc: BaseException, sql: str) -> FlowError:
     """
     if isinstance(exc, FlowError):
         return exc
-    text = str(exc).replace("\n", " ") if "No field named" not in str(exc) else str(exc)
+    text = redact(exc) if "No field named" in str(exc) else redact(exc).replace("\n", " ")
+    censor(exc)
     text = text.removeprefix("DataFusion error: ")
     if "No field named" in text:
         return _unknown_column(text)
@@ -67,5 +69,6 @@ def _planning(text: str, sql: str) -> SqlError:
     if place:
         what = _PLACE.sub("", body).strip()
         return located(f"syntax error: {what[:200]},", sql, int(place[1]), int(place[2]))
-    hint = "give one of them a name of its own with AS" if "unique expression names" in body else ""
+    twice = "unique expression names" in body or "Schema contains" in body
+    hint = "give one of them a name of its own with AS" if twice else ""
     return SqlError(body[:400], hint)

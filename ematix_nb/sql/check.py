@@ -34,20 +34,51 @@ _STATEMENT_WORDS = frozenset(
     """.split()  # noqa: SIM905 - a list of words reads better
 )
 _CHANGES = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
-_READERS = frozenset(
+_OUTSIDE = frozenset(
     """
     read_csv read_csv_auto read_parquet read_json read_json_auto read_json_objects read_json_objects_auto
-    read_ndjson read_ndjson_auto read_ndjson_objects read_text read_blob read_xlsx read_avro parquet_scan
-    parquet_metadata parquet_schema parquet_file_metadata parquet_kv_metadata parquet_bloom_probe csv_scan
-    json_scan sniff_csv glob getenv sqlite_scan sqlite_attach postgres_scan postgres_scan_pushdown postgres_query
-    postgres_execute postgres_attach mysql_scan mysql_query mysql_execute iceberg_scan delta_scan arrow_scan
-    arrow_scan_dumb query query_table pg_read_file pg_read_binary_file pg_ls_dir pg_ls_logdir pg_ls_waldir
-    pg_ls_tmpdir pg_ls_archive_statusdir pg_stat_file pg_current_logfile lo_import lo_export lo_create lo_unlink
-    lo_from_bytea lo_put dblink_exec pg_reload_conf pg_terminate_backend pg_cancel_backend pg_file_write
-    pg_file_unlink load_file load_extension readfile writefile fsdir edit sys_exec sys_eval
+    read_ndjson read_ndjson_auto read_ndjson_objects read_text read_blob read_xlsx read_avro read_duckdb read_vortex
+    read_single_csv_file read_single_json_file read_single_parquet_file parquet_scan parquet_metadata
+    parquet_full_metadata parquet_schema parquet_file_metadata parquet_kv_metadata parquet_bloom_probe csv_scan
+    json_scan sniff_csv glob getenv st_read st_read_meta sqlite_scan sqlite_attach postgres_scan
+    postgres_scan_pushdown postgres_query postgres_execute postgres_attach mysql_scan mysql_query mysql_execute
+    iceberg_scan delta_scan arrow_scan arrow_scan_dumb python_arrow_scan pandas_scan python_map_function
+    copy_database import_database which_secret duckdb_secrets load_aws_credentials pg_read_file pg_read_binary_file
+    pg_ls_dir pg_ls_logdir pg_ls_waldir pg_ls_tmpdir pg_ls_archive_statusdir pg_ls_logicalmapdir pg_ls_logicalsnapdir
+    pg_ls_replslotdir pg_ls_summariesdir pg_stat_file pg_current_logfile pg_hba_file_rules pg_ident_file_mappings
+    pg_show_all_file_settings lo_import lo_export dblink dblink_connect dblink_connect_u dblink_exec dblink_open
+    dblink_send_query dblink_fetch pg_file_write pg_file_unlink pg_file_rename pg_file_read load_file load_extension
+    readfile writefile fsdir zipfile edit sys_exec sys_eval
     """.split()  # noqa: SIM905 - as above
 )
-"""Functions that read or write files, the environment or other systems, or stop other sessions."""
+"""Functions that read or write files, the environment or other systems."""
+_RUNS_SQL = frozenset(
+    """
+    query query_table json_execute_serialized_sql from_substrait from_substrait_json query_to_xml query_to_xmlschema
+    query_to_xml_and_xmlschema cursor_to_xml ts_stat ts_rewrite crosstab connectby xpath_table
+    """.split()  # noqa: SIM905 - as above
+)
+"""Functions that run a text as SQL, which nobody has looked at; `ts_rewrite` does so with two arguments."""
+_CHANGES_SERVER = frozenset(
+    """
+    set_config setval pg_notify pg_reload_conf pg_terminate_backend pg_cancel_backend pg_rotate_logfile pg_promote
+    pg_switch_wal pg_create_restore_point pg_backup_start pg_backup_stop pg_logical_emit_message
+    pg_create_physical_replication_slot pg_create_logical_replication_slot pg_drop_replication_slot
+    pg_replication_slot_advance pg_logical_slot_get_changes pg_logical_slot_get_binary_changes
+    pg_import_system_collations pg_stat_reset pg_wal_replay_pause pg_wal_replay_resume pg_log_backend_memory_contexts
+    pg_advisory_lock pg_advisory_xact_lock pg_try_advisory_lock pg_try_advisory_xact_lock pg_advisory_unlock
+    pg_advisory_unlock_all get_lock release_lock release_all_locks lo_create lo_unlink lo_from_bytea lo_put
+    checkpoint force_checkpoint enable_logging disable_logging truncate_duckdb_logs write_log create_external_resource
+    register_external_resource register_external_resource_type deregister_external_resource destroy_external_resource
+    """.split()  # noqa: SIM905 - as above
+)
+"""Functions that change the server, the session or other sessions."""
+_FILES_HINT = 'read files through an object_store_local connection: FROM "folder/*.parquet"'
+_REFUSED_FUNCTIONS = (
+    (_OUTSIDE, "it reaches outside the database", _FILES_HINT),
+    (_RUNS_SQL, "it runs a text as SQL", "write that query itself, as a subquery or a pipeline of its own"),
+    (_CHANGES_SERVER, "it changes the server or the session", "use transforms_post for statements with an effect"),
+)
 _HARMLESS = {
     "sqlite": frozenset({"glob", "query"}),
     "postgres": frozenset({"glob", "query"}),
@@ -131,6 +162,7 @@ def check_select(sql: str, dialect: str) -> Checked:
     """
     tokens, body = _one_statement(sql, dialect)
     _first_word(sql, tokens, dialect)
+    _no_disguise(body, tokens, dialect)
     _no_readers(sql, tokens, dialect)
     tree = _parse(body, dialect)
     if tree is None:
@@ -141,6 +173,41 @@ def check_select(sql: str, dialect: str) -> Checked:
     if dialect == "duckdb":
         _no_file_names(sources)
     return Checked(body, sources, _select_names(tree), picked(tree) if len(sources) == 1 else None)
+
+
+def check_expression(sql: str, dialect: str) -> str:
+    """Refuse a part of a query that reaches beyond its place: the text itself, when it stays in its brackets.
+
+    Args:
+        sql: A condition or a value of the user's, which is put between brackets of ours.
+        dialect: As for `check_select`.
+
+    Raises:
+        SqlError: It ends the statement, closes a bracket that it did not open, or calls what no query may call.
+
+    Example:
+        >>> check_expression("a > 1 AND b IN (1, 2)", "postgres")
+        'a > 1 AND b IN (1, 2)'
+    """
+    from sqlglot.tokenizer_core import TokenType
+
+    tokens = _tokens(sql, dialect)
+    opened: list[Any] = []
+    for token in tokens:
+        if token.token_type == TokenType.SEMICOLON:
+            _refuse("an expression ends the statement", sql, token, "take the semicolon away")
+        if token.token_type == TokenType.L_PAREN:
+            opened.append(token)
+        if token.token_type == TokenType.R_PAREN and not opened:
+            _refuse("an expression closes a bracket that it did not open", sql, token, "take the bracket away")
+        if token.token_type == TokenType.R_PAREN:
+            opened.pop()
+    if opened:
+        _refuse("the ( is never closed", sql, opened[-1], "close it with a )")
+    _no_disguise(sql, tokens, dialect)
+    _no_readers(sql, tokens, dialect)
+    _judge_tokens(sql, tokens)
+    return sql
 
 
 def table_names(sql: str, dialect: str) -> tuple[str, ...]:
@@ -248,7 +315,7 @@ def _words(tokens: Sequence[Any]) -> Iterator[tuple[Any, str]]:
 def _first_word(sql: str, tokens: Sequence[Any], dialect: str) -> None:
     allowed = _QUERY_WORDS | ({"FROM"} if dialect in ("duckdb", _ENGINE) else set())
     start = next((token for token in tokens if token.text != "("), tokens[0])
-    word = start.text.split()[0].upper() if start.text else ""
+    word = next(iter(start.text.split()), "").upper()
     if word in allowed:
         return
     if word in _STATEMENT_WORDS:
@@ -259,13 +326,36 @@ def _first_word(sql: str, tokens: Sequence[Any], dialect: str) -> None:
 
 
 def _no_readers(sql: str, tokens: Sequence[Any], dialect: str) -> None:
-    """Refuse calls of functions that leave the database."""
-    refused = _READERS - _HARMLESS.get(dialect, frozenset())
+    """Refuse calls of functions that do more than compute."""
+    harmless = _HARMLESS.get(dialect, frozenset())
     for token, after in itertools.pairwise(tokens):
-        if after.text == "(" and token.text.lower() in refused:
-            message = f"function `{token.text}` is refused: it reaches outside the database"
-            hint = 'read files through an object_store_local connection: FROM "folder/*.parquet"'
-            _refuse(message, sql, token, hint)
+        name = token.text.lower()
+        if after.text != "(" or name in harmless:
+            continue
+        for names, reason, hint in _REFUSED_FUNCTIONS:
+            if name in names:
+                _refuse(f"function `{token.text}` is refused: {reason}", sql, token, hint)
+
+
+_EXECUTABLE = re.compile(r"/\*M?!")
+
+
+def _no_disguise(sql: str, tokens: Sequence[Any], dialect: str) -> None:
+    """Refuse what a server reads otherwise than we do: comments that it executes, names that it decodes first."""
+    if dialect == "mysql":
+        ends = [0, *(token.end + 1 for token in tokens)]
+        starts = [*(token.start for token in tokens), len(sql)]
+        for end, start in zip(ends, starts, strict=True):
+            if found := _EXECUTABLE.search(sql, end, start):
+                place = found.start()
+                line, column = sql.count("\n", 0, place) + 1, place - sql.rfind("\n", 0, place)
+                message = "a comment that the server executes is refused"
+                raise located(message, sql, line, column, "leave it out, or write its text into the query", width=3)
+    if dialect == "postgres":
+        for first, second, third in zip(tokens, tokens[1:], tokens[2:], strict=False):
+            adjacent = first.end + 1 == second.start and second.end + 1 == third.start
+            if adjacent and first.text in "uU" and second.text == "&" and sql[third.start] == '"':
+                _refuse('a name of the form `U&"..."` is refused', sql, first, "write its letters as they are")
 
 
 def _parse(body: str, dialect: str) -> Any:

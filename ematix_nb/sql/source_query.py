@@ -11,10 +11,12 @@ import re
 from typing import TYPE_CHECKING
 
 from ematix_nb.errors import DeclarationError, SqlError, known_names
+from ematix_nb.sql.check import check_expression
+from ematix_nb.sql.normalizer_step import FREE
 from ematix_nb.sql.normalizers import compile_normalizers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from ematix_nb.declare.data_types import DataType
     from ematix_nb.declare.spec import Column, PreTransform
@@ -67,6 +69,8 @@ def build_source_query(
     """
     if columns is None and not column_map and not transforms_pre:
         return user_sql
+    for text in _expressions(columns or (), transforms_pre):
+        check_expression(text, dialect.name)
     renamed = {target: _source(source, available, "column_map") for target, source in column_map}
     wanted = _wanted(dialect, columns, renamed, available)
     helpers = _helpers(dialect, wanted, available) if transforms_pre and columns is not None else {}
@@ -84,6 +88,17 @@ def build_source_query(
         parts.append(f"{name} AS (\n{_step(dialect, step, last, tuple(expressions))}\n)")
         last = name
     return "WITH " + ",\n".join(parts) + f"\nSELECT {dialect.columns(tuple(wanted))} FROM {last}"
+
+
+def _expressions(columns: Sequence[Column], transforms_pre: Sequence[PreTransform]) -> Iterator[str]:
+    """The texts of the user that are to stand inside of our SQL as they are."""
+    for column in columns:
+        yield from (str(step.arguments[0]) for step in column.normalizers if step.name in FREE)
+    for pre in transforms_pre:
+        if pre.name == "filter_where":
+            yield str(pre.arguments[0])
+        if pre.name == "deduplicate_by" and pre.arguments[1]:
+            yield str(pre.arguments[1])
 
 
 def _source(name: str, available: Collection[str], option: str) -> str:

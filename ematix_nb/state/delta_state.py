@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
+from ematix_nb.backends.sealed import VERSION, seal, unseal
 from ematix_nb.errors import DataError, LockedError, TransientError
 from ematix_nb.state import liveness
 from ematix_nb.state.file_state import KEPT_RUNS, KEPT_SLOTS, TRIES, living, locked, record_of, slot_of
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable
 
-VERSION = 1
 FOLDER = "_ematix_flow"
 KEPT_FILES = 20
 KEPT_BATCHES = 5000
@@ -71,7 +70,7 @@ class DeltaState:
         if raw is None:
             return None
         try:
-            data = json.loads(raw)
+            data = unseal(raw)
             if data["version"] > VERSION:
                 message = (
                     f"state file {number} in `{folder}` has version {data['version']}, this package knows {VERSION}"
@@ -84,7 +83,7 @@ class DeltaState:
 
     def _create(self, folder: str, number: int, entry: Entry) -> None:
         """Make a state file; raises FileExistsError when its number is taken or passed."""
-        body = json.dumps({"version": VERSION, "entry": entry}, ensure_ascii=False, indent=1).encode()
+        body = seal({"version": VERSION, "entry": entry})
         name = f"{folder}/{number:012d}.json"
         self._objects.create(name, body)
         if self._numbers(folder)[-1] > number:  # the number was free only because the others were removed

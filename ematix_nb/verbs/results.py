@@ -69,11 +69,13 @@ class Result:
         return preformatted(self.to_text())
 
     def __repr__(self) -> str:
-        return self.to_text()
+        from ematix_nb.verbs.text import neutral
+
+        return neutral(self.to_text())
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:  # noqa: ARG002
         """Text and HTML always; the live view on top when a front end is there."""
-        bundle: dict[str, Any] = {"text/plain": self.to_text(), "text/html": self.to_html()}
+        bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": self.to_html()}
         view = LIVE_VIEWS.get(type(self))
         live = view(self) if view is not None else None
         return {**bundle, **live} if live else bundle

@@ -37,6 +37,7 @@ REFUSED = (
     ("install httpfs", "`INSTALL` received"),
     ("call f()", "`CALL` received"),
     ("selct 1", "did you mean `SELECT`"),
+    ("' '", "does not begin a query"),
     ("select a, 'x from t", "the ' is never closed at line 1, column 11"),
     ("select * from read_csv('/etc/passwd')", "`read_csv` is refused"),
     ("select * from read_text('/etc/passwd')", "`read_text` is refused"),

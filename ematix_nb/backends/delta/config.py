@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ematix_nb.connections.secret import SecretDict
 from ematix_nb.errors import ConnectError, DeclarationError, known_names
 
 from .capabilities import COMPRESSIONS, UNUSABLE, WRITE_OPTIONS
@@ -101,8 +102,11 @@ def _prefixed(base: str, prefix: str) -> str:
     return f"{base}/{inner}" if inner else base
 
 
-def _given(**settings: object) -> dict[str, str]:
-    return {name: str(value) for name, value in settings.items() if value not in (None, "")}
+def _storage(**settings: object) -> SecretDict:
+    from .objects import library_limits
+
+    given = {name: str(value) for name, value in settings.items() if value not in (None, "")}
+    return SecretDict(library_limits() | given)
 
 
 def _secret(connection: Any, name: str) -> str | None:
@@ -110,13 +114,13 @@ def _secret(connection: Any, name: str) -> str | None:
 
 
 def _s3(connection: Any, *, create: bool) -> DeltaConfig:
-    from .objects import library_limits, s3_objects
+    from .objects import s3_objects
 
     del create
     plain = connection.endpoint.startswith("http://")
-    keys = {name: _secret(connection, name) for name in ("access_key_id", "secret_access_key", "session_token")}
+    keys = SecretDict({n: _secret(connection, n) for n in ("access_key_id", "secret_access_key", "session_token")})
     region = connection.region or "us-east-1"
-    storage = library_limits() | _given(
+    storage = _storage(
         AWS_REGION=region,
         AWS_ENDPOINT_URL=connection.endpoint,
         AWS_ACCESS_KEY_ID=keys["access_key_id"],
@@ -130,12 +134,12 @@ def _s3(connection: Any, *, create: bool) -> DeltaConfig:
 
 
 def _azure(connection: Any, *, create: bool) -> DeltaConfig:
-    from .objects import azure_objects, library_limits
+    from .objects import azure_objects
 
     del create
     plain = connection.endpoint.startswith("http://")
-    keys = {name: _secret(connection, name) for name in ("account_key", "sas_token")}
-    storage = library_limits() | _given(
+    keys = SecretDict({name: _secret(connection, name) for name in ("account_key", "sas_token")})
+    storage = _storage(
         account_name=connection.account,
         account_key=keys["account_key"],
         sas_token=keys["sas_token"],
@@ -149,9 +153,9 @@ def _azure(connection: Any, *, create: bool) -> DeltaConfig:
 
 
 def _gcs(connection: Any, *, create: bool) -> DeltaConfig:
-    from .objects import gcs_objects, library_limits
+    from .objects import gcs_objects
 
     del create
-    storage = library_limits() | _given(google_service_account=connection.service_account)
+    storage = _storage(google_service_account=connection.service_account)
     root = _prefixed(f"gs://{connection.bucket}", connection.prefix)
     return DeltaConfig(name=connection.name, root=root, objects=gcs_objects(connection), storage=storage)

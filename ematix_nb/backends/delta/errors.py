@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from ematix_nb.connections import redact
+from ematix_nb.connections.secret import censor, redact
 from ematix_nb.errors import ConflictError, DataError, FlowError, RunError
 
 if TYPE_CHECKING:
@@ -56,4 +56,5 @@ def _refused(thing: str, exc: Exception) -> FlowError:
 def _short(exc: Exception) -> str:
     told = str(exc).partition("Preview of invalid data")[0]  # what follows are whole rows
     text = " ".join(str(redact(told or type(exc).__name__)).split())
+    censor(exc)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -10,7 +10,7 @@ import secrets
 import shutil
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ematix_nb.connections import redact
+from ematix_nb.connections.secret import SecretDict, redact
 from ematix_nb.errors import ConnectError, MissingDriverError, RunError
 
 if TYPE_CHECKING:
@@ -262,7 +262,7 @@ def _prefix(connection: Any) -> str | None:
 def s3_objects(connection: Any, region: str, keys: Mapping[str, str | None], *, plain: bool) -> StoreObjects:
     """The objects of a bucket."""
     stores = _obstore(connection.name, "s3")
-    given = {name: value for name, value in keys.items() if value}
+    given = SecretDict({name: value for name, value in keys.items() if value})
     if connection.endpoint:
         given["endpoint"] = connection.endpoint
     store = stores.S3Store(
@@ -280,7 +280,7 @@ def s3_objects(connection: Any, region: str, keys: Mapping[str, str | None], *, 
 def azure_objects(connection: Any, keys: Mapping[str, str | None], *, plain: bool) -> StoreObjects:
     """The objects of a container."""
     stores = _obstore(connection.name, "azure")
-    given: dict[str, Any] = {name: value for name, value in keys.items() if value}
+    given = SecretDict({name: value for name, value in keys.items() if value})
     if connection.endpoint:
         given["endpoint"] = connection.endpoint
     store = stores.AzureStore(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ematix_nb.connections.secret import redact
+from ematix_nb.connections.secret import censor, redact
 from ematix_nb.errors import (
     CANCELLED,
     CancelledError,
@@ -35,6 +35,7 @@ _CLASSES: tuple[tuple[str, type[FlowError], str], ...] = (
     ("ConnectionException", ConnectError, ""),
 )
 _KIND = re.compile(r"^[A-Z][A-Za-z-]*(?: [A-Z][a-z]+)* Error: ")
+_SUGGESTION = re.compile(r'\n+(?:Did you mean "(?P<near>[^"]+)"\??|Candidate bindings: (?P<known>"[^\n]+))\s*\Z')
 _NAME = re.compile(r'(?:column|Function with name) "?(?P<name>[^" ]+)"?')
 _LINE = re.compile(r"\n+LINE (?P<line>\d+): (?P<text>.*)\n(?P<mark> *)\^.*\Z", re.DOTALL)
 
@@ -51,7 +52,8 @@ def translate(error: Exception, where: str, lines_before: int = 0, query: str = 
     text = str(error)
     message, position = _position(text, lines_before)
     position = position or _named(message, query)
-    message = redact(_KIND.sub("", message).strip())
+    message, suggestion = _suggested(redact(_KIND.sub("", message).strip()))
+    censor(error)
     if "INTERRUPT Error" in text:
         return CancelledError(CANCELLED, where=where)
     if type(error).__name__ == "TransactionException":
@@ -60,8 +62,18 @@ def translate(error: Exception, where: str, lines_before: int = 0, query: str = 
     names = {cls.__name__ for cls in type(error).__mro__}
     for name, made, hint in _CLASSES:
         if name in names:
-            return made(message, hint, f"{where}, {position}" if position else where)
+            return made(message, hint or suggestion, f"{where}, {position}" if position else where)
     return (DataError if isinstance(error, OSError | ValueError) else RunError)(message, where=where)
+
+
+def _suggested(message: str) -> tuple[str, str]:
+    """The message without DuckDB's suggestion, and the suggestion as a hint."""
+    found = _SUGGESTION.search(message)
+    if found is None:
+        return message, ""
+    known = found["known"]
+    hint = f"columns: {known.replace(chr(34), '')}" if known else f"did you mean `{found['near']}`?"
+    return message[: found.start()].strip(), hint
 
 
 def _position(text: str, lines_before: int) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from ematix_nb.connections.secret import Secret
+from ematix_nb.connections.secret import Secret, SecretDict
 from ematix_nb.errors import DeclarationError
 
 from .obstores import MACHINE_TIMES, RETRIES, TIMES, ObstoreStorage, driver, opened
@@ -28,7 +28,7 @@ def open_azure(connection: Any) -> ObstoreStorage:
     given: dict[str, Any] = {}
     credential = find_credential(connection)
     if credential is not None:
-        given["credential_provider"] = lambda: {**credential, "expires_at": None}
+        given["credential_provider"] = lambda: SecretDict(credential, expires_at=None)
     elif connection.endpoint:  # a store of one's own: the machine's metadata service has no token for it
         config["skip_signature"] = True
     times = TIMES if credential is not None or connection.endpoint else MACHINE_TIMES
@@ -56,9 +56,9 @@ def find_credential(connection: Any, environ: Mapping[str, str] | None = None) -
     """The account key or the token of the connection or of the environment; None for the machine's own login."""
     environ = os.environ if environ is None else environ
     if connection.account_key:
-        return {"access_key": connection.reveal("account_key")}
+        return SecretDict(access_key=connection.reveal("account_key"))
     if connection.sas_token:
-        return {"sas_token": connection.reveal("sas_token").removeprefix("?")}
+        return SecretDict(sas_token=connection.reveal("sas_token").removeprefix("?"))
     for name, field in (
         ("AZURE_STORAGE_ACCOUNT_KEY", "access_key"),
         ("AZURE_STORAGE_KEY", "access_key"),
@@ -66,5 +66,5 @@ def find_credential(connection: Any, environ: Mapping[str, str] | None = None) -
     ):
         if environ.get(name):
             Secret(environ[name])  # masked from now on
-            return {field: environ[name].removeprefix("?")}
+            return SecretDict({field: environ[name].removeprefix("?")})
     return None

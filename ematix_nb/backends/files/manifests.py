@@ -19,6 +19,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ematix_nb.backends.sealed import VERSION, seal, unseal
 from ematix_nb.errors import DataError, LockedError, RunError, TransientError
 
 from .capabilities import MANIFESTS_KEPT
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from .storage import Entry, Storage
 
-VERSION = 1
 _NAME = re.compile(r"(\d{12})\.json")
 
 
@@ -101,7 +101,7 @@ def newest(storage: Storage, target: str, known: dict[Entry, Published] | None =
 
 def _parse(raw: bytes, name: str) -> Published:
     try:
-        data = json.loads(raw)
+        data = unseal(raw)
         version = data["version"]
         if version > VERSION:
             message = f"manifest `{name}` has version {version}; this version of the package knows {VERSION}"
@@ -149,7 +149,7 @@ def publish(storage: Storage, target: str, manifest: Published, before: Publishe
         "columns": None if manifest.columns is None else list(manifest.columns),
         "state": manifest.state,
     }
-    raw = json.dumps(body, ensure_ascii=False, indent=1).encode()
+    raw = seal(body)
     name = file_of(target, manifest.seq)
     if not _create(storage, name, raw):
         raise _taken(target, manifest.seq)

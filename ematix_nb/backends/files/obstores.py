@@ -7,7 +7,7 @@ import datetime as dt
 import re
 from typing import TYPE_CHECKING, Any
 
-from ematix_nb.connections import redact
+from ematix_nb.connections.secret import censor, redact
 from ematix_nb.errors import ConnectError, FlowError, MissingDriverError, RunError, TransientError
 
 from .buckets import AT_ONCE, CHUNK_BYTES, BucketStorage
@@ -155,6 +155,7 @@ class ObstoreStorage(BucketStorage):
         from obstore.exceptions import PermissionDeniedError, PreconditionError, UnauthenticatedError
 
         text = str(exc)
+        censor(exc, frames=False)
         code = found[1] if (found := _CODE.search(text)) else ""
         status = int(found[1]) if (found := _STATUS.search(text)) else 0
         if code in _NO_BUCKET:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from ematix_nb.connections.secret import redact
+from ematix_nb.connections.secret import censor, redact
 from ematix_nb.errors import (
     CANCELLED,
     CancelledError,
@@ -106,6 +106,7 @@ def text_of(exc: BaseException) -> str:
 def connect_error(exc: Exception, settings: Settings) -> ConnectError:
     """Why no connection came about, in one sentence."""
     code, text = code_of(exc), text_of(exc)
+    censor(exc, frames=False)
     low = text.lower()
     if code in (1045, 1698):
         message = f"authentication failed for user `{settings.user}` at {settings.place}"
@@ -162,6 +163,7 @@ def translate(
         place: Where the server is.
     """
     code, text = code_of(exc), text_of(exc)
+    censor(exc)
     if cancelled and (code in INTERRUPTED or code in LOST):
         return CancelledError(CANCELLED)
     if code in LOST:

@@ -25,13 +25,24 @@ SESSION_SETTINGS = {
 def secured(options: dict[str, Any]) -> dict[str, Any]:
     """Parameters with ``sslmode=verify-full`` for other machines, unless the user said something else."""
     hosts = [host for host in str(options.get("host") or options.get("hostaddr") or "").split(",") if host]
-    local = all(host.startswith(("/", "@", "127.")) or host in ("localhost", "::1") for host in hosts)
-    if local or "sslmode" in options or "PGSSLMODE" in os.environ or "service" in options:
+    if all(map(_is_local, hosts)) or "sslmode" in options or "PGSSLMODE" in os.environ or "service" in options:
         return options
     added = {"sslmode": "verify-full"}
     if "sslrootcert" not in options and "PGSSLROOTCERT" not in os.environ:
         added["sslrootcert"] = "system"
     return options | added
+
+
+def _is_local(host: str) -> bool:
+    """A socket, or an address of this machine; `127.example` is the name of another one."""
+    import ipaddress
+
+    if host.startswith(("/", "@")) or host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ematix_nb.connections.secret import redact
+from ematix_nb.connections.secret import censor, redact
 from ematix_nb.errors import (
     CANCELLED,
     CancelledError,
@@ -109,6 +109,7 @@ def connect_error(
 ) -> ConnectError:
     """Why no connection came about, in one sentence; ``seconds`` is how long an answer was waited for."""
     text = " ".join(redact(exc).split())
+    censor(exc, frames=False)
     low = f"{type(exc).__name__} {text}".lower()
     parts = {"place": f"{host}:{port}", "host": host, "user": user, "database": database, "text": text}
     parts["seconds"] = str(seconds)
@@ -142,6 +143,7 @@ def translate(
     code, diag = exc.sqlstate or "", exc.diag
     message = redact(diag.message_primary or " ".join(str(exc).split()))
     hint = redact(diag.message_hint or "")
+    censor(exc)
     if cancelled and code in ("57014", ""):
         return CancelledError(CANCELLED)
     if lost and (not code or code in _ENDED):

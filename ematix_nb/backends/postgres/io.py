@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.base import BATCH_ROWS
 from ematix_nb.backends.pump import pushed
+from ematix_nb.connections.secret import SecretDict
 from ematix_nb.declare.spec import Column
 from ematix_nb.errors import CANCELLED, CancelledError, RunError, UsageError
 
@@ -80,11 +81,11 @@ def _connect(settings: Settings) -> psycopg.Connection[Any]:
     except ImportError as exc:
         raise missing_driver(exc) from exc
     try:
-        options: dict[str, Any] = conninfo_to_dict(settings.conninfo, **settings.options)
+        options = SecretDict(conninfo_to_dict(settings.conninfo, **settings.options))
         options.setdefault("connect_timeout", CONNECT_TIMEOUT_S)
         options.setdefault("application_name", APPLICATION_NAME)
         options["client_encoding"] = "UTF8"
-        options = secured(options)
+        options = SecretDict(secured(options))
     except psycopg.Error as exc:
         raise connect_error(exc, host="?", port="?", user="?", database="?") from exc
     try:

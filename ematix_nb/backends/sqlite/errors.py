@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 
-from ematix_nb.connections.secret import redact
+from ematix_nb.connections.secret import censor, redact
 from ematix_nb.errors import (
     CANCELLED,
     CancelledError,
@@ -36,6 +36,7 @@ _NEAR = re.compile(r'near "(?P<token>.+)": syntax error|no such (?:column|functi
 def translate(error: Exception, where: str, query: str = "") -> FlowError:
     """The error of this package that a driver's error stands for; ``query`` is the user's, for the position."""
     text = redact(error)
+    censor(error)
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         if "decode to UTF-8" in text:
