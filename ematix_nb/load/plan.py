@@ -54,6 +54,12 @@ class Window:
     """How far before the watermark, for people: ``10 minutes``."""
     source: str = ""
     """Its name in the user's query, which the state remembers."""
+    late: str = ""
+    """``late_rows="snapshot"``: what was found of rows that committed late, for people; empty with ``overlap``."""
+    horizon: str = ""
+    """``late_rows="snapshot"``: which transactions had ended before this run reads, for the next one."""
+    warning: str = ""
+    """What a reader of the rows should know of the window."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +167,7 @@ class LoadPlan:
                 "stored": self.window.stored,
                 "lower": self.window.lower,
                 "overlap": self.window.overlap,
+                "late_rows": self.window.late or None,
             }
             if self.window
             else None,

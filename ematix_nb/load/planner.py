@@ -24,6 +24,7 @@ from ematix_nb.load.columns import (
     with_hidden,
 )
 from ematix_nb.load.drift import QUARANTINE
+from ematix_nb.load.late import SNAPSHOT
 from ematix_nb.load.plan import ARROW, INSERT_SELECT, ColumnPlan, LoadPlan, Quarantine
 from ematix_nb.load.quarantine import beside, plan_quarantine, table_beside
 from ematix_nb.load.reading import Reading, plan_reading
@@ -74,6 +75,7 @@ def _plan(
     reading = plan_reading(spec, target, source, stored if side.info is not None else None)
     if side.info is not None and stored is not None:
         _check_watermark(spec, target, reading, stored)
+    _check_late(spec, target, reading)
     keys, keys_reason = choose_keys(target, reading, side.info)
     wanted, verdicts = stored_columns(reading, side)
     schema = _schema(spec, target, side, wanted, keys)
@@ -151,12 +153,24 @@ def _check_watermark(spec: PipelineSpec, target: TargetSpec, reading: Reading, s
     raise DataError(message, hint)
 
 
+def _check_late(spec: PipelineSpec, target: TargetSpec, reading: Reading) -> None:
+    """Rows that differ in the watermark alone look alike in a target without it: a late one could pass for another."""
+    window = reading.window
+    if window is None or spec.late_rows != SNAPSHOT or target.mode != "append":
+        return
+    if window.column in reading.hidden:
+        message = f"late_rows='snapshot' with mode append needs the watermark column `{window.column}` in the target"
+        raise DeclarationError(message, "declare it there, or take mode merge or late_rows='overlap'")
+
+
 def _window_warnings(
     target: TargetSpec, side: TargetSide, reading: Reading, stored: Watermark | None, schema: SchemaPlan
 ) -> tuple[str, ...]:
     """What a reader of the rows should know of an incremental load."""
     if reading.window is None or stored is None:
         return ()
+    if reading.window.warning:
+        return (reading.window.warning,)
     if side.info is None:
         return (f"the target is not there any more: its watermark {stored.value} is ignored and all rows are read",)
     have = {column.name for column in side.info.columns}

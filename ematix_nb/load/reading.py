@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ematix_nb.declare.spec import META_COLUMNS, Column
 from ematix_nb.errors import DeclarationError, SqlError, did_you_mean
 from ematix_nb.load import window as windows
+from ematix_nb.load.late import SNAPSHOT, look_back
 from ematix_nb.sql.check import check_select
 from ematix_nb.sql.source_query import build_source_query
 
@@ -68,6 +69,7 @@ def plan_reading(spec: PipelineSpec, target: TargetSpec, source: OpenSource, sto
     if kind is not None and mark:
         windows.check_order(source.dialect, mark, kind)
         window = windows.make_window(mark, kind, stored, spec.overlap, renamed=renames.in_plan(mark))
+        window = look_back(source, window, kind, stored) if spec.late_rows == SNAPSHOT else window
         sql = windows.filtered(source.dialect, sql, window, kind)
     chosen = (*declared.values(), *(Column(name, types[name]) for name in helpers)) if declared else None
     wrapped = build_source_query(

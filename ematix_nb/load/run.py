@@ -364,12 +364,15 @@ def _took_over(lease: Lease) -> tuple[str, ...]:
 
 
 def _next_watermark(plan: LoadPlan, loader: Any, stored: Watermark | None) -> Watermark | None:
-    if plan.window is None or not loader.outcome.watermark:
+    if plan.window is None:
         return None
+    if not loader.outcome.watermark:
+        return dataclasses.replace(stored, horizon=plan.window.horizon) if stored and plan.window.horizon else None
     kind = next(column.type for column in plan.source_columns if column.name == plan.window.column)
     name = plan.window.source
     old = stored.value if stored is not None and plan.window.stored else ""
-    return Watermark(name, windows.newer(old, loader.outcome.watermark, kind), kind.kind)
+    value = windows.newer(old, loader.outcome.watermark, kind)
+    return Watermark(name, value, kind.kind, plan.window.horizon)
 
 
 def _dry_run(side: OpenTarget, source: OpenSource, plan: LoadPlan, context: RunContext) -> TargetOutcome:

@@ -236,7 +236,7 @@ class SqlLoad:
             self.outcome.add("rows_inserted", rows)
             return
         window = self.plan.window
-        if window is None or not (window.lower or self._ran_before()):
+        if window is None or not (window.lower or window.stored or self._ran_before()):
             self.outcome.add("rows_inserted", self.session.execute(self.statements.append_stage()))
             return
         inserted = self._append_window() if window.lower else self._append_missing()

@@ -31,7 +31,11 @@ def show(call: Call) -> TableResult:
         for target in spec.targets:
             try:
                 with open_state(spec, target) as (state, key):
-                    rows.append(_row(spec, target, state.watermark(key)))
+                    mark = state.watermark(key)
+                rows.append(_row(spec, target, mark))
+                if mark is not None and mark.horizon:
+                    number = mark.horizon.rpartition(":")[2]
+                    notes.append(f"{spec.name}: rows of transactions from {number} on are looked for again")
             except FlowError as exc:
                 if name:
                     raise
