@@ -54,6 +54,8 @@ class Window:
     """How far before the watermark, for people: ``10 minutes``."""
     source: str = ""
     """Its name in the user's query, which the state remembers."""
+    upper: str = ""
+    """Rows from it on are not read either: a part of a backfill, which leaves the watermark alone."""
     late: str = ""
     """``late_rows="snapshot"``: what was found of rows that committed late, for people; empty with ``overlap``."""
     horizon: str = ""
@@ -166,6 +168,7 @@ class LoadPlan:
                 "column": self.window.column,
                 "stored": self.window.stored,
                 "lower": self.window.lower,
+                "upper": self.window.upper or None,
                 "overlap": self.window.overlap,
                 "late_rows": self.window.late or None,
             }

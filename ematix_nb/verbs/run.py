@@ -79,7 +79,7 @@ def run(  # noqa: PLR0913  the options of the verb
     )
     outcomes: list[TargetOutcome] = []
     for target in spec.targets:
-        outcome = _one(spec, target, _context(template), wait, several=len(spec.targets) > 1)
+        outcome = load_target(spec, target, _context(template), wait, several=len(spec.targets) > 1)
         outcomes.append(outcome)
         if outcome.error is not None and not spec.continue_on_target_failure:
             break
@@ -100,7 +100,15 @@ def _context(template: RunContext) -> RunContext:
     return dataclasses.replace(template, run_id=fresh.run_id)
 
 
-def _one(spec: PipelineSpec, target: TargetSpec, context: RunContext, wait: float, *, several: bool) -> TargetOutcome:
+def load_target(
+    spec: PipelineSpec, target: TargetSpec, context: RunContext, wait: float, *, several: bool
+) -> TargetOutcome:
+    """Load one target, waiting for another run to end; of several targets, one that cannot start has failed.
+
+    Raises:
+        LockedError: When another run of the pipeline is alive after so many seconds.
+        FlowError: When the only target could not start.
+    """
     deadline = time.monotonic() + wait
     while True:
         try:
