@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ematix_nb.declare.spec import PipelineSpec
+    from ematix_nb.verbs.backfill import BackfillResult
     from ematix_nb.verbs.replicate import ReplicateResult
     from ematix_nb.verbs.results import PreviewResult, RunResult, TableResult
 
@@ -94,6 +95,24 @@ class Pipeline(Frames):
         from ematix_nb.verbs.run import run
 
         return run(self._spec, dry=True, **_split(overrides)).raise_for_status()
+
+    def backfill(self, start: Any, end: Any, chunk: Any = None, **options: Any) -> BackfillResult:
+        """Load the rows from one value of the watermark column up to another, in chunks; the watermark stays.
+
+        Args:
+            start: The first value: a date, a datetime (naive: UTC), a number, or its text.
+            end: The first value after the range.
+            chunk: A timedelta, a number, or a text such as ``1d``; None for all at once.
+            options: ``dry=True`` to see the chunks only, ``wait=`` (seconds), ``listener=``, ``token=``.
+
+        Raises:
+            FlowError: What stopped it; the chunks before are loaded, and the same call goes on behind them.
+        """
+        from ematix_nb.verbs.backfill import backfill
+
+        size = f"{int(chunk.total_seconds())}s" if hasattr(chunk, "total_seconds") else chunk
+        given = {"trigger": "python", **options, "chunk": None if size is None else str(size)}
+        return backfill(self._spec, str(start), str(end), **given).raise_for_status()
 
     def to_arrow(self, *, limit: int | None = None) -> pa.Table:
         """The rows that the query gives, under the target's names and cleaned as a run would; nothing is written.

@@ -30,7 +30,7 @@ class RunStarted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseStarted(Event):
-    """A run enters a phase: ``read``, ``apply``, ``commit``, ``post``."""
+    """A run enters a phase: ``read``, ``apply``, ``commit``, ``post``; or the words of the chunk that it loads."""
 
     phase: str
 

@@ -168,7 +168,8 @@ def pipeline_facts(spec: PipelineSpec) -> list[tuple[str, str]]:
         facts.append(("target", f"{connection_name(target.connection)}:{_thing(target.table, target.thing)}"))
         facts.append(("mode", f"{target.mode}{keys}"))
     if spec.incremental and spec.watermark_column:
-        facts.append(("watermark", spec.watermark_column))
+        late = ", late rows by their transaction" if spec.late_rows == "snapshot" else ""
+        facts.append(("watermark", f"{spec.watermark_column}{late}"))
     if spec.schedule:
         facts.append(("schedule", f"{spec.schedule} ({spec.timezone})"))
     if spec.depends_on:
@@ -210,6 +211,7 @@ _CHOICES = {
     "--on-duplicate-key": ("last", "error"),
     "--on-nul": ("error", "strip"),
     "--empty-source": ("keep", "apply"),
+    "--late-rows": ("overlap", "snapshot"),
     "--into": LIBRARIES,
 }
 

@@ -12,7 +12,7 @@ be called from another. SQL systems give a :class:`SqlSession`, file stores a
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ematix_nb.declare.data_types import DataType, Stored, Verdict
 
@@ -34,6 +34,8 @@ __all__ = [
     "Estimating",
     "FileScan",
     "FileSession",
+    "Late",
+    "LateRows",
     "Manifest",
     "PassThrough",
     "SnapshotSharing",
@@ -73,6 +75,8 @@ class Capabilities:
     """Several sessions can read what the database held at one moment (`SnapshotSharing`)."""
     pass_through: bool = False
     """Two databases of this system can exchange rows in its own binary form."""
+    tells_transactions: bool = False
+    """Rows tell which transaction wrote them, so that those which committed late can be found (`LateRows`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +190,39 @@ class SnapshotSharing(Protocol):
 
     def shared_snapshot(self, count: int) -> AbstractContextManager[tuple[SqlSession, list[SqlSession]]]:
         """A session to measure with and ``count`` further ones, all reading one snapshot; closed at the end."""
+        ...
+
+
+class Late(NamedTuple):
+    """Rows that an earlier run could not see."""
+
+    rows: int
+    oldest: str | None
+    """The smallest watermark among them, as text."""
+    unusable: str = ""
+    """Why the horizon tells nothing any more; then every row may be one of them."""
+
+
+class LateRows(Protocol):
+    """Sessions whose rows tell which transaction wrote them (``Capabilities.tells_transactions``)."""
+
+    def check_late(self, query: str) -> None:
+        """Refuse a query whose rows are not those of one table.
+
+        Raises:
+            DeclarationError: Naming what is in the way.
+        """
+        ...
+
+    def horizon(self) -> str:
+        """The oldest transaction that has not ended, as opaque text: later reads see all that is older."""
+        ...
+
+    def late_rows(self, query: str, column: str, kind: DataType, since: str, below: str) -> Late:
+        """The rows of a query that a read right after ``since`` could not see yet, among those where ``below`` holds.
+
+        Rows that were seen may be among them, none is missing. ``column`` is the watermark column of the query.
+        """
         ...
 
 

@@ -60,7 +60,7 @@ class Progress:
         self._say(f"{self._line}: started, run {event.run_id[:8]}", moving=self._line)
 
     def _on_PhaseStarted(self, event: Any) -> None:  # noqa: N802
-        self._say(f"{event.pipeline}: {event.phase}", moving=f"{self._line}: {event.phase}")
+        self._say(f"{event.pipeline}: {event.phase}", moving=f"{self._line or event.pipeline}: {event.phase}")
 
     def _on_BatchRead(self, event: Any) -> None:  # noqa: N802
         now = time.monotonic()

@@ -57,6 +57,7 @@ OPTIONS: dict[str, Option] = {
     "--keys": Option("keys", "names", "key columns, separated by commas"),
     "--watermark": Option("watermark_column", "text", "load only what grew in this column since the last run"),
     "--overlap": Option("overlap", "text", "how far to read back: 10m, 2h, 5"),
+    "--late-rows": Option("late_rows", "text", "overlap, or snapshot: find rows by their transaction (PostgreSQL)"),
     "--schedule": Option("schedule", "text", "cron expression in quotes"),
     "--timezone": Option("timezone", "text", "zone of the schedule: Europe/Berlin"),
     "--catch-up": Option("catch_up", "text", "missed slots: latest, all or none"),

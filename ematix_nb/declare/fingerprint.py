@@ -127,7 +127,7 @@ def _policies(policies: Policies) -> dict[str, Any]:
 
 
 def _pipeline(spec: PipelineSpec) -> dict[str, Any]:
-    return {
+    found = {
         "name": spec.name,
         "query": _query(spec.query),
         "targets": [_target(target) for target in spec.targets],
@@ -148,11 +148,14 @@ def _pipeline(spec: PipelineSpec) -> dict[str, Any]:
         # how rows are read, how often that is tried and who hears of it is no part of what is loaded:
         # `partition_column`, `partitions`, `retries`, `retry_backoff` and `alerts` stay out
     }
+    if spec.late_rows != "overlap":  # what was declared before this option came keeps its fingerprint
+        found["late_rows"] = spec.late_rows
+    return found
 
 
 def difference(old: PipelineSpec, new: PipelineSpec) -> list[str]:
     """What changed from one declaration to the next, one line each; empty when the fingerprints are equal."""
-    before, after = _pipeline(old), _pipeline(new)
+    before, after = ({"late_rows": "overlap", **_pipeline(each)} for each in (old, new))
     lines = _query_lines(before.pop("query"), after.pop("query"))
     targets = before.pop("targets"), after.pop("targets")
     policies = before.pop("policies"), after.pop("policies")

@@ -22,9 +22,9 @@ _POLICIES = ("on_drift", "on_duplicate_key", "on_null_key", "empty_source", "on_
 _ALIASES = {"incremental_column": "watermark_column", "continue_on_failure": "continue_on_target_failure"}
 OPTIONS = (
     "target", "targets", "target_connection", "source_connection", "source_table", "name", "schedule", "timezone",
-    "catch_up", *LOAD_OPTIONS, "ttl_seconds", "incremental", "watermark_column", "overlap", "transforms_pre",
-    "transforms_post", "continue_on_failure_post", "continue_on_target_failure", *_POLICIES, "dedup_by", "allow_lossy",
-    "partition_column", "partitions", "depends_on", "retries", "retry_backoff", "alerts",
+    "catch_up", *LOAD_OPTIONS, "ttl_seconds", "incremental", "watermark_column", "overlap", "late_rows",
+    "transforms_pre", "transforms_post", "continue_on_failure_post", "continue_on_target_failure", *_POLICIES,
+    "dedup_by", "allow_lossy", "partition_column", "partitions", "depends_on", "retries", "retry_backoff", "alerts",
     *_ALIASES,
 )  # fmt: skip
 """Every keyword of ``@ematix.pipeline``."""
@@ -33,6 +33,7 @@ MAX_PARTITIONS = 64
 MAX_RETRIES = 20
 NO_ALERTS = "none"
 """In place of the channels: nobody is told."""
+_INCREMENTAL = ("incremental", "watermark_column", "overlap", "late_rows")
 _INNER = ("sql", "origin", "description")
 
 
@@ -236,7 +237,13 @@ def _watermark(given: Mapping[str, Any]) -> dict[str, Any]:
         raise DeclarationError(
             "overlap is an option of incremental loads", hint="add incremental=True and watermark_column"
         )
-    return {"incremental": incremental, "watermark_column": column, "overlap": overlap}
+    found = {"incremental": incremental, "watermark_column": column, "overlap": overlap}
+    if "late_rows" in given:
+        found["late_rows"] = values.choice("late_rows", given["late_rows"])
+        if not incremental and found["late_rows"] != "overlap":
+            what = "late_rows is an option of incremental loads"
+            raise DeclarationError(what, hint="add incremental=True and watermark_column")
+    return found
 
 
 def _schedule(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -365,8 +372,8 @@ def override(spec: PipelineSpec, **options: Any) -> PipelineSpec:
     changes: dict[str, Any] = {"targets": tuple(_override_target(item, given) for item in spec.targets)}
     if "source_connection" in given:
         changes["source_connection"] = values.connection("source_connection", given["source_connection"])
-    if any(name in given for name in ("incremental", "watermark_column", "overlap")):
-        present = {"incremental": spec.incremental, "watermark_column": spec.watermark_column, "overlap": spec.overlap}
+    if any(name in given for name in _INCREMENTAL):
+        present = {name: getattr(spec, name) for name in _INCREMENTAL}
         if "watermark_column" in given and "incremental" not in given:
             present["incremental"] = True
         merged = {**present, **{name: given[name] for name in present if name in given}}

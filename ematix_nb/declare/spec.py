@@ -169,6 +169,8 @@ class PipelineSpec:
     watermark_column: str | None = None
     overlap: dt.timedelta | int | None = None
     """How far before the watermark to read again; None: 10 minutes for times, 0 for numbers and dates."""
+    late_rows: str = "overlap"
+    """Rows that commit late: found within the ``overlap`` alone, or by their transaction (``snapshot``, PostgreSQL)."""
     schedule: str | None = None
     timezone: str = "UTC"
     catch_up: str = "latest"

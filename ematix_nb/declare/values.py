@@ -19,6 +19,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "empty_source": ("keep", "apply"),
     "on_nul": ("error", "strip"),
     "handle_deletes": ("hard", "soft"),
+    "late_rows": ("overlap", "snapshot"),
 }
 _SYNONYMS = {"on_drift": {"error": "freeze"}}
 """Older words for some of them, as the source document has them."""

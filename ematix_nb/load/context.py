@@ -14,6 +14,8 @@ from ematix_nb.state.model import LEASE_SECONDS
 if TYPE_CHECKING:
     import datetime as dt
 
+    from ematix_nb.load.spans import Span
+
 
 @dataclass
 class RunContext:
@@ -28,6 +30,8 @@ class RunContext:
     """The scheduled time that fired the run."""
     full_refresh: bool = False
     """Read everything, whatever the watermark says."""
+    span: Span | None = None
+    """A part of a backfill: only these rows are loaded, and the watermark stays."""
     dry: bool = False
     """Execute and roll back."""
     lease_seconds: float = LEASE_SECONDS

@@ -116,7 +116,11 @@ class DeltaLoad:
         if self.plan.mode in KEYED:
             return True
         window = self.plan.window
-        return self.plan.mode == "append" and window is not None and bool(window.lower or self.ran_before())
+        return (
+            self.plan.mode == "append"
+            and window is not None
+            and bool(window.lower or window.stored or self.ran_before())
+        )
 
     def ran_before(self) -> bool:
         """Whether rows of this pipeline are here; a full refresh asks for all rows once more."""

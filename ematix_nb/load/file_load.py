@@ -139,7 +139,7 @@ class FileLoad:
     def _new_rows(self) -> Iterator[pa.RecordBatch]:
         """The rows to write; of an overlap only those that the files do not hold yet (a difference of multisets)."""
         window = self.plan.window
-        if window is None or self.plan.mode != "append" or not (window.lower or self._ran_before()):
+        if window is None or self.plan.mode != "append" or not (window.lower or window.stored or self._ran_before()):
             yield from self.batches.final()
             return
         import pyarrow as pa

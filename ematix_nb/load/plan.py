@@ -54,6 +54,14 @@ class Window:
     """How far before the watermark, for people: ``10 minutes``."""
     source: str = ""
     """Its name in the user's query, which the state remembers."""
+    upper: str = ""
+    """Rows from it on are not read either: a part of a backfill, which leaves the watermark alone."""
+    late: str = ""
+    """``late_rows="snapshot"``: what was found of rows that committed late, for people; empty with ``overlap``."""
+    horizon: str = ""
+    """``late_rows="snapshot"``: which transactions had ended before this run reads, for the next one."""
+    warning: str = ""
+    """What a reader of the rows should know of the window."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +168,9 @@ class LoadPlan:
                 "column": self.window.column,
                 "stored": self.window.stored,
                 "lower": self.window.lower,
+                "upper": self.window.upper or None,
                 "overlap": self.window.overlap,
+                "late_rows": self.window.late or None,
             }
             if self.window
             else None,

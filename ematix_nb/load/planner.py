@@ -24,6 +24,7 @@ from ematix_nb.load.columns import (
     with_hidden,
 )
 from ematix_nb.load.drift import QUARANTINE
+from ematix_nb.load.late import SNAPSHOT
 from ematix_nb.load.plan import ARROW, INSERT_SELECT, ColumnPlan, LoadPlan, Quarantine
 from ematix_nb.load.quarantine import beside, plan_quarantine, table_beside
 from ematix_nb.load.reading import Reading, plan_reading
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from ematix_nb.declare.spec import PipelineSpec, TargetSpec
     from ematix_nb.load.source import OpenSource
+    from ematix_nb.load.spans import Span
     from ematix_nb.state.model import Watermark
 
 
@@ -47,6 +49,7 @@ def make_plan(
     stored: Watermark | None,
     *,
     full_refresh: bool = False,
+    span: Span | None = None,
 ) -> LoadPlan:
     """Plan one load. Reads catalogues and describes the query; reads no rows and writes nothing.
 
@@ -58,7 +61,7 @@ def make_plan(
         Each names the pipeline, and where it is declared.
     """
     try:
-        return _plan(spec, target, source, side, None if full_refresh else stored)
+        return _plan(spec, target, source, side, None if full_refresh else stored, span)
     except CancelledError:
         raise
     except FlowError as error:
@@ -68,12 +71,19 @@ def make_plan(
 
 
 def _plan(
-    spec: PipelineSpec, target: TargetSpec, source: OpenSource, side: TargetSide, stored: Watermark | None
+    spec: PipelineSpec,
+    target: TargetSpec,
+    source: OpenSource,
+    side: TargetSide,
+    stored: Watermark | None,
+    span: Span | None,
 ) -> LoadPlan:
     _check_mode(target, side)
-    reading = plan_reading(spec, target, source, stored if side.info is not None else None)
+    reading = plan_reading(spec, target, source, stored if side.info is not None else None, span)
     if side.info is not None and stored is not None:
         _check_watermark(spec, target, reading, stored)
+    _check_late(spec, target, reading)
+    _check_span(spec, target, side, reading, stored)
     keys, keys_reason = choose_keys(target, reading, side.info)
     wanted, verdicts = stored_columns(reading, side)
     schema = _schema(spec, target, side, wanted, keys)
@@ -151,12 +161,42 @@ def _check_watermark(spec: PipelineSpec, target: TargetSpec, reading: Reading, s
     raise DataError(message, hint)
 
 
+def _check_late(spec: PipelineSpec, target: TargetSpec, reading: Reading) -> None:
+    """Rows that differ in the watermark alone look alike in a target without it: a late one could pass for another."""
+    window = reading.window
+    if window is None or spec.late_rows != SNAPSHOT or target.mode != "append":
+        return
+    if window.column in reading.hidden:
+        message = f"late_rows='snapshot' with mode append needs the watermark column `{window.column}` in the target"
+        raise DeclarationError(message, "declare it there, or take mode merge or late_rows='overlap'")
+
+
+def _check_span(
+    spec: PipelineSpec, target: TargetSpec, side: TargetSide, reading: Reading, stored: Watermark | None
+) -> None:
+    """A backfill loads rows that are older than what is there, which not every declaration can put in its place."""
+    window = reading.window
+    if window is None or not window.upper:
+        return
+    if side.info is None and stored is not None:
+        message = f"the target is not there any more, and `{spec.name}` has a watermark: a range alone would look whole"
+        raise DataError(message, f"`flow run {spec.name}` loads everything anew")
+    if target.mode == "append" and window.column in reading.hidden:
+        message = f"the target does not have the watermark column `{window.column}`: its rows of a range are not known"
+        raise DeclarationError(message, "declare the column in the target, or take mode merge")
+    if target.mode == "scd2" and reading.event is None:
+        message = "mode scd2 without event_timestamp_column would take rows of an old range for the newest versions"
+        raise DeclarationError(message, "name the column that dates the versions: event_timestamp_column")
+
+
 def _window_warnings(
     target: TargetSpec, side: TargetSide, reading: Reading, stored: Watermark | None, schema: SchemaPlan
 ) -> tuple[str, ...]:
     """What a reader of the rows should know of an incremental load."""
-    if reading.window is None or stored is None:
+    if reading.window is None or stored is None or (reading.window.upper and side.info is None):
         return ()
+    if reading.window.warning:
+        return (reading.window.warning,)
     if side.info is None:
         return (f"the target is not there any more: its watermark {stored.value} is ignored and all rows are read",)
     have = {column.name for column in side.info.columns}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ematix_nb.declare.spec import META_COLUMNS, Column
 from ematix_nb.errors import DeclarationError, SqlError, did_you_mean
 from ematix_nb.load import window as windows
+from ematix_nb.load.late import SNAPSHOT, look_back
 from ematix_nb.sql.check import check_select
 from ematix_nb.sql.source_query import build_source_query
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ematix_nb.declare.spec import PipelineSpec, TargetSpec
     from ematix_nb.load.plan import Window
     from ematix_nb.load.source import OpenSource
+    from ematix_nb.load.spans import Span
     from ematix_nb.state.model import Watermark
 
 MAKES_A_VALUE = ("derive", "default", "not_null_or")
@@ -40,7 +42,9 @@ class Reading:
     order: str | None = None
 
 
-def plan_reading(spec: PipelineSpec, target: TargetSpec, source: OpenSource, stored: Watermark | None) -> Reading:
+def plan_reading(
+    spec: PipelineSpec, target: TargetSpec, source: OpenSource, stored: Watermark | None, span: Span | None = None
+) -> Reading:
     """The query that a load into a target would read; the target itself is not looked at.
 
     Args:
@@ -48,6 +52,7 @@ def plan_reading(spec: PipelineSpec, target: TargetSpec, source: OpenSource, sto
         target: One of its targets.
         source: Open.
         stored: How far earlier runs have read; None to read everything.
+        span: The part of a backfill that is read.
 
     Raises:
         UsageError: When the declaration does not fit the query.
@@ -67,7 +72,12 @@ def plan_reading(spec: PipelineSpec, target: TargetSpec, source: OpenSource, sto
     sql = source.sql
     if kind is not None and mark:
         windows.check_order(source.dialect, mark, kind)
-        window = windows.make_window(mark, kind, stored, spec.overlap, renamed=renames.in_plan(mark))
+        if span is not None:
+            limit = stored if target.mode == "append" else None
+            window = windows.span_window(span, mark, kind, limit, renamed=renames.in_plan(mark))
+        else:
+            window = windows.make_window(mark, kind, stored, spec.overlap, renamed=renames.in_plan(mark))
+            window = look_back(source, window, kind, stored) if spec.late_rows == SNAPSHOT else window
         sql = windows.filtered(source.dialect, sql, window, kind)
     chosen = (*declared.values(), *(Column(name, types[name]) for name in helpers)) if declared else None
     wrapped = build_source_query(

@@ -33,6 +33,7 @@ from ematix_nb.load.failure import recorded
 from ematix_nb.load.heartbeat import Heartbeat
 from ematix_nb.load.planner import make_plan
 from ematix_nb.load.source import open_source
+from ematix_nb.load.spans import METRIC
 from ematix_nb.load.sql_load import SqlLoad
 from ematix_nb.load.targets import TargetSide, file_thing, own_names, state_name, state_store, target_ref
 from ematix_nb.state import liveness
@@ -210,7 +211,9 @@ def run_target(spec: PipelineSpec, target: TargetSpec, context: RunContext) -> T
     with opened(spec, target, context, create=not context.dry) as (side, source):
         with recorded(side, context):
             stored = side.watermark()
-            plan = make_plan(spec, target, source, side.side(), stored, full_refresh=context.full_refresh)
+            plan = make_plan(
+                spec, target, source, side.side(), stored, full_refresh=context.full_refresh, span=context.span
+            )
         if context.dry:
             return _dry_run(side, source, plan, context)
         side.state.ensure()
@@ -283,7 +286,9 @@ def _attempt(
     """
     stored = side.watermark()
     failpoint("read_state")
-    plan = make_plan(side.spec, side.target, source, side.side(), stored, full_refresh=context.full_refresh)
+    plan = make_plan(
+        side.spec, side.target, source, side.side(), stored, full_refresh=context.full_refresh, span=context.span
+    )
     failpoint("open_source")
     if attempt == 1:
         context.listener.on_event(
@@ -367,7 +372,7 @@ def _commit(
         finished_at=finished,
         watermark_before=before,
         watermark_after=mark.value if mark else before,
-        metrics={"warnings": loader.outcome.warnings} if loader.outcome.warnings else {},
+        metrics={**record.metrics, **({"warnings": loader.outcome.warnings} if loader.outcome.warnings else {})},
     )
     loader.write_state(side.state, lease, record, mark)
     failpoint("history_write")
@@ -400,12 +405,15 @@ def _took_over(lease: Lease) -> tuple[str, ...]:
 
 
 def _next_watermark(plan: LoadPlan, loader: Any, stored: Watermark | None) -> Watermark | None:
-    if plan.window is None or not loader.outcome.watermark:
+    if plan.window is None or plan.window.upper:
         return None
+    if not loader.outcome.watermark:
+        return dataclasses.replace(stored, horizon=plan.window.horizon) if stored and plan.window.horizon else None
     kind = next(column.type for column in plan.source_columns if column.name == plan.window.column)
     name = plan.window.source
     old = stored.value if stored is not None and plan.window.stored else ""
-    return Watermark(name, windows.newer(old, loader.outcome.watermark, kind), kind.kind)
+    value = windows.newer(old, loader.outcome.watermark, kind)
+    return Watermark(name, value, kind.kind, plan.window.horizon)
 
 
 def _dry_run(side: OpenTarget, source: OpenSource, plan: LoadPlan, context: RunContext) -> TargetOutcome:
@@ -445,6 +453,7 @@ def _record(side: OpenTarget, plan: LoadPlan, context: RunContext) -> RunRecord:
         fingerprint=plan.fingerprint,
         trigger=context.trigger,
         slot=context.slot,
+        metrics={METRIC: context.span.as_metric()} if context.span is not None else {},
         watermark_before=plan.window.stored if plan.window else "",
         host=liveness.host_name(),
         process=liveness.process_token(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.registry import open_session
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from ematix_nb.backends.base import Late
     from ematix_nb.declare.spec import PipelineSpec
     from ematix_nb.sql.dialect import Dialect
 
@@ -45,6 +46,8 @@ class OpenSource:
     """The rows can be read one time only."""
     same_database: bool = False
     """Source and target are one database, so the target's session can read it too."""
+    late: dict[tuple[str, str], tuple[str, Late | None]] = field(default_factory=dict)
+    """What was asked of rows that committed late: a run plans twice, and the first answer loses no row."""
 
     def close(self) -> None:
         """Close the session."""

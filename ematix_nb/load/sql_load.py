@@ -20,9 +20,10 @@ from ematix_nb.sql.statements import CHAIN, NEW_VERSIONS, LoadStatements
 from ematix_nb.words import counted
 
 if TYPE_CHECKING:
+    from ematix_nb.declare.data_types import DataType
     from ematix_nb.declare.spec import PipelineSpec, TargetSpec
     from ematix_nb.load.context import RunContext
-    from ematix_nb.load.plan import LoadPlan
+    from ematix_nb.load.plan import LoadPlan, Window
     from ematix_nb.load.source import OpenSource
     from ematix_nb.state.model import Lease, RunRecord, Watermark
 
@@ -236,7 +237,7 @@ class SqlLoad:
             self.outcome.add("rows_inserted", rows)
             return
         window = self.plan.window
-        if window is None or not (window.lower or self._ran_before()):
+        if window is None or not (window.lower or window.stored or self._ran_before()):
             self.outcome.add("rows_inserted", self.session.execute(self.statements.append_stage()))
             return
         inserted = self._append_window() if window.lower else self._append_missing()
@@ -250,6 +251,8 @@ class SqlLoad:
             return 0
         kind = self.statements.column(window.column).type
         quoted = dialect.quote(window.column)
+        if window.upper:
+            return self._append_span(window, kind)
         tail, again = windows.tail(dialect, window, kind)
         overlap = f"({again} OR {quoted} IS NULL)"
         if window.column in self.plan.hidden:
@@ -259,6 +262,14 @@ class SqlLoad:
         mine = self._own_batches()
         late = int(self.session.execute(self.statements.append_overlap(overlap, f"{target}{mine}")))
         return late + int(self.session.execute(self.statements.append_stage(tail)))
+
+    def _append_span(self, window: Window, kind: DataType) -> int:
+        """A part of a backfill: what the range has here already is not appended again."""
+        dialect = self.session.dialect
+        low = windows.predicate(dialect, window, kind, ">=", window.lower)
+        high = windows.predicate(dialect, window, kind, "<", window.upper)
+        query = self.statements.append_overlap("1 = 1", f"{low} AND {high}{self._own_batches()}")
+        return int(self.session.execute(query))
 
     def _append_missing(self) -> int:
         """No watermark was set, yet the pipeline ran before: all rows may be here already."""
@@ -308,12 +319,20 @@ class SqlLoad:
     def _merge(self) -> None:
         self._check_keys(())
         self._deduplicate(self._order_column(), ())
+        self._drop_overtaken()
         inserted, updated, unchanged = self._upsert_in_one() if self._tells_touched() else self._upsert_and_count()
         self.outcome.add("rows_inserted", inserted)
         self.outcome.add("rows_updated", updated)
         self.outcome.add("rows_unchanged", unchanged)
         if self.target.handle_deletes == "hard" and self._deletes_allowed():
             self.outcome.add("rows_deleted", self.session.execute(self.statements.delete_missing()))
+
+    def _drop_overtaken(self) -> None:
+        """A backfill brings old rows: of two with one key the larger one by the order column wins here, too."""
+        window, order = self.plan.window, self._order_column()
+        if window is None or not window.upper or order is None or order in self.plan.hidden:
+            return
+        self.outcome.add("rows_filtered", self.session.execute(self.statements.drop_overtaken(order)))
 
     def _tells_touched(self) -> bool:
         """Whether the upsert itself can count; a trigger could drop rows unseen, so then they are counted before."""
@@ -378,7 +397,8 @@ class SqlLoad:
 
     def _staged_rows(self) -> int:
         counts = self.outcome.counts
-        return counts.get("rows_read", 0) - counts.get("rows_quarantined", 0) - counts.get("rows_deduplicated", 0)
+        aside = ("quarantined", "deduplicated", "filtered")
+        return counts.get("rows_read", 0) - sum(counts.get(f"rows_{name}", 0) for name in aside)
 
     def _scd2_chain(self) -> None:
         event = self.plan.event_column or ""

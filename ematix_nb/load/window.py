@@ -11,6 +11,7 @@ from ematix_nb.errors import DataError, DeclarationError
 from ematix_nb.load.plan import Window
 
 if TYPE_CHECKING:
+    from ematix_nb.load.spans import Span
     from ematix_nb.sql.dialect import Dialect
     from ematix_nb.state.model import Watermark
 
@@ -68,6 +69,26 @@ def make_window(
         raise DataError(message, "run once with --full-refresh, or set it anew with `flow watermark`")
     value = parse(stored.value, kind)
     return Window(name, stored.value, text(_before(value, chosen)), _overlap_text(chosen), column)
+
+
+def span_window(
+    span: Span, column: str, kind: DataType, limit: Watermark | None, *, renamed: str | None = None
+) -> Window:
+    """The window of one part of a backfill: nothing before it, nothing after it, no row without a watermark.
+
+    ``limit`` is the stored watermark where rows from it on are left to the next run, which takes them for new.
+
+    Raises:
+        DeclarationError: When the column's values have no dependable order.
+    """
+    check_column(column, kind)
+    name = renamed or column
+    high, warning = span.high, ""
+    known = limit is not None and limit.column in (column, name)
+    if known and limit is not None and parse(limit.value, kind) < parse(span.high, kind):
+        high = limit.value
+        warning = f"rows from the watermark {high} on are left to the next run, which appends them"
+    return Window(name, "", span.low, "", column, upper=high, warning=warning)
 
 
 def _before(value: Any, overlap: Any) -> Any:
@@ -179,7 +200,9 @@ def compared(dialect: Dialect, column: str, kind: DataType, operator: str, bound
 def filtered(
     dialect: Dialect, sql: str, window: Window | None, kind: DataType | None, column: str | None = None
 ) -> str:
-    """The query, reading only from the lower bound on; rows whose watermark is NULL are always read.
+    """The query, reading only from the lower bound on; rows whose watermark is NULL are read too.
+
+    With an upper bound (a backfill) neither those nor the rows from it on are read.
 
     ``column`` is the name of the watermark column in the query; None: as the user's query has it.
     """
@@ -187,4 +210,7 @@ def filtered(
         return sql
     name = column or window.source
     bound = compared(dialect, name, kind, ">=", window.lower)
+    if window.upper:
+        bound = f"{bound} AND {compared(dialect, name, kind, '<', window.upper)}"
+        return f"SELECT * FROM {dialect.wrap(sql, 'windowed')} WHERE {bound}"
     return f"SELECT * FROM {dialect.wrap(sql, 'windowed')} WHERE {bound} OR {dialect.quote(name)} IS NULL"

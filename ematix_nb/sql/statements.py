@@ -193,6 +193,15 @@ class LoadStatements:
 
     # -- merge ------------------------------------------------------------------------------------------------
 
+    def drop_overtaken(self, column: str) -> str:
+        """Remove the staged rows whose key the target holds with a larger value of a column."""
+        kind, quoted = self.column(column).type, self.dialect.quote(column)
+        larger = f"{self.dialect.ordered(f't.{quoted}', kind)} > {self.dialect.ordered(f's.{quoted}', kind)}"
+        return (
+            f"{self.dialect.delete_from(self.stage, 's')} WHERE EXISTS"
+            f" (SELECT 1 FROM {self._target} AS t WHERE {self._same_key('s', 't')} AND {larger})"
+        )
+
     @property
     def _decides(self) -> tuple[str, ...]:
         return self.compare_columns or self.update_columns

@@ -233,7 +233,7 @@ class DeltaState:
             raise TransientError(message, "nothing was committed; the other run goes on")
         entry = copy.deepcopy(entry)
         kept = self._watermark(pipeline, number, entry)
-        found = {"column": mark.column, "value": mark.value, "type": mark.type} if mark is not None else kept
+        found = dataclasses.asdict(mark) if mark is not None else kept
         entry["watermark"] = found
         if record.slot is not None:
             entry["slots"] = [*entry.get("slots", []), record.slot.isoformat()][-KEPT_SLOTS:]
@@ -333,7 +333,7 @@ class DeltaState:
         number, entry = self._committed(pipeline)
         self._base[pipeline] = number
         found = self._watermark(pipeline, number, entry)
-        return Watermark(found["column"], found["value"], found["type"]) if found else None
+        return Watermark(**found) if found else None
 
     def _watermark(self, pipeline: str, number: int, entry: Entry) -> Entry | None:
         """The watermark of a state, or the one that was set by hand since."""

@@ -107,7 +107,7 @@ class FileState:
                 message = f"run {record.run_id} lost the lease of pipeline `{record.pipeline}` to another run and stops"
                 raise TransientError(message, "nothing was committed; the other run goes on")
             if mark is not None:
-                entry["watermark"] = {"column": mark.column, "value": mark.value, "type": mark.type}
+                entry["watermark"] = dataclasses.asdict(mark)
             if record.slot is not None:
                 entry["slots"] = [*entry.get("slots", []), record.slot.isoformat()][-KEPT_SLOTS:]
             entry["batches"] = [*entry.get("batches", []), record.run_id]
@@ -161,7 +161,7 @@ class FileState:
     def watermark(self, pipeline: str) -> Watermark | None:
         """The stored watermark."""
         found = self._entry(pipeline).get("watermark")
-        return Watermark(found["column"], found["value"], found["type"]) if found else None
+        return Watermark(**found) if found else None
 
     def reset_watermark(self, pipeline: str, watermark: Watermark | None) -> None:
         """Set or remove a watermark."""

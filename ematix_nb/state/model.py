@@ -35,6 +35,8 @@ class Watermark:
     """Text form at full source precision: ISO-8601 for times (UTC where zoned), digits for numbers."""
     type: str
     """The kind of the column when it was stored; empty for adopted rows that did not say."""
+    horizon: str = ""
+    """Which transactions of the source had ended when it was read (`LateRows.horizon`); empty when nobody asked."""
 
 
 @dataclass(frozen=True, slots=True)

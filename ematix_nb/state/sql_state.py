@@ -240,15 +240,23 @@ class SqlState:
             raise TransientError(message, "nothing was committed; the other run goes on")
 
     def _put_watermark(self, pipeline: str, mark: Watermark, run_id: str) -> None:
-        names = "pipeline_name, column_name, last_value, value_type, run_id, updated_at"
+        names = "pipeline_name, column_name, last_value, value_type, run_id, horizon, updated_at"
         insert = (
-            f"INSERT INTO {self._name('watermarks')} ({names}) VALUES ({self._params(1, 5)},"
-            f" {self._value(6, _column('watermarks', 'updated_at'))})"
+            f"INSERT INTO {self._name('watermarks')} ({names}) VALUES ({self._params(1, 6)},"
+            f" {self._value(7, _column('watermarks', 'updated_at'))})"
         )
-        updates = ("column_name", "last_value", "value_type", "run_id", "updated_at")
+        updates = ("column_name", "last_value", "value_type", "run_id", "horizon", "updated_at")
         self._session.execute(
             self._dialect.insert_or_update(insert, ["pipeline_name"], updates),
-            [pipeline, mark.column, mark.value, mark.type, run_id, self._moment(dt.datetime.now(dt.UTC))],
+            [
+                pipeline,
+                mark.column,
+                mark.value,
+                mark.type,
+                run_id,
+                mark.horizon or None,
+                self._moment(dt.datetime.now(dt.UTC)),
+            ],
         )
 
     def close_failed(self, lease: Lease, record: RunRecord) -> bool:
@@ -311,13 +319,14 @@ class SqlState:
         info = self._session.table(self._refs["watermarks"])
         if info is None:
             return None
-        kind = "value_type" if any(column.name == "value_type" for column in info.columns) else "NULL"
+        have = {column.name for column in info.columns}
+        kind, horizon = (name if name in have else "NULL" for name in ("value_type", "horizon"))
         rows = self._session.fetch(
-            f"SELECT column_name, last_value, {kind} FROM {self._name('watermarks')}"
+            f"SELECT column_name, last_value, {kind}, {horizon} FROM {self._name('watermarks')}"
             f" WHERE pipeline_name = {self._param(1)} AND last_value IS NOT NULL",
             [pipeline],
         )
-        return Watermark(rows[0][0], rows[0][1], rows[0][2] or "") if rows else None
+        return Watermark(rows[0][0], rows[0][1], rows[0][2] or "", rows[0][3] or "") if rows else None
 
     def reset_watermark(self, pipeline: str, watermark: Watermark | None) -> None:
         """Set or remove a watermark; commits by itself."""

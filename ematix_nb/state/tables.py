@@ -5,7 +5,7 @@ from __future__ import annotations
 from ematix_nb.declare.data_types import BIGINT, DOUBLE, TEXT, TIMESTAMPTZ, UUID
 from ematix_nb.declare.spec import Column
 
-VERSION = 2
+VERSION = 3
 
 WATERMARKS = (
     Column("pipeline_name", TEXT, nullable=False, primary_key=True),
@@ -14,6 +14,7 @@ WATERMARKS = (
     Column("updated_at", TIMESTAMPTZ),
     Column("value_type", TEXT),
     Column("run_id", TEXT),
+    Column("horizon", TEXT),
 )
 
 RUN_HISTORY = (

@@ -96,6 +96,24 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
             _STRICT,
         ),
     ),
+    "backfill": (
+        "load a range of the watermark column anew, in chunks; the watermark stays where it is",
+        "backfill:command",
+        (
+            ("NAME", "pipeline", None, "an incremental pipeline"),
+            ("--from X", "text", None, "the first value: ISO 8601 (without a zone: UTC) or digits"),
+            ("--to Y", "text", None, "the first value after the range"),
+            (
+                "--chunk N",
+                "text",
+                None,
+                "size of a chunk, each a run of its own: 1d, 12h, 1000; all at once without it",
+            ),
+            ("--dry-run", "flag", False, "show the chunks; reads no rows and writes nothing"),
+            ("--wait S", "seconds:0:86400", 0.0, "wait so many seconds for another run of the pipeline to end"),
+            _STRICT,
+        ),
+    ),
     "preview": (
         "show plan, rows and the changes a run would make; writes nothing",
         "commands:preview",

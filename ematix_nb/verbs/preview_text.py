@@ -78,8 +78,10 @@ def watermark_words(target: TargetPreview) -> str:
     if window is None:
         return "everything is read"
     if not window.stored:
-        return f"{window.column}: no run yet, everything is read"
-    return f"{window.column} >= {window.lower} (stored {window.stored}, overlap {window.overlap})"
+        return f"{window.column}: no run yet, everything is read" + (f"; {window.late}" if window.late else "")
+    late = f"; {window.late}" if window.late else ""
+    bound = f"{window.column} >= {window.lower}" if window.lower else f"every {window.column}"
+    return f"{bound} (stored {window.stored}, overlap {window.overlap}{late})"
 
 
 def expected_words(expected: Mapping[str, Any]) -> str:

@@ -85,7 +85,7 @@ def run(  # noqa: PLR0913  the options of the verb
     )
     outcomes: list[TargetOutcome] = []
     for target in spec.targets:
-        outcome = _one(spec, target, template, wait, several=len(spec.targets) > 1)
+        outcome = load_target(spec, target, _context(template), wait, several=len(spec.targets) > 1)
         outcomes.append(outcome)
         if outcome.error is not None and not spec.continue_on_target_failure:
             break
@@ -113,22 +113,35 @@ def _context(template: RunContext, earlier: tuple[str, ...] = ()) -> RunContext:
     return dataclasses.replace(template, run_id=fresh.run_id, earlier=earlier)
 
 
-def _one(spec: PipelineSpec, target: TargetSpec, template: RunContext, wait: float, *, several: bool) -> TargetOutcome:
+def load_target(
+    spec: PipelineSpec, target: TargetSpec, first: RunContext, wait: float, *, several: bool
+) -> TargetOutcome:
     """Load one target; after an error that may pass all of it again, as often as the pipeline says.
 
     The type of the error decides. Each attempt is a run of its own in the history; the last one counts.
+
+    Args:
+        spec: The pipeline.
+        target: One of its targets.
+        first: The context of the first attempt.
+        wait: Seconds to wait for another run of the pipeline to end.
+        several: Of several targets, one that cannot start has failed; the only one raises.
+
+    Raises:
+        LockedError: When another run of the pipeline is alive after waiting.
+        FlowError: When the only target could not start.
     """
     earlier: tuple[str, ...] = ()
     bad: TargetOutcome | None = None
     while True:
-        context = _context(template, earlier)
+        context = _context(first, earlier) if earlier else first
         outcome = _outcome(spec, target, context, 0 if earlier else wait)
         busy = isinstance(outcome.error, LockedError)
         if bad is None or not busy:  # on a retry: the lease of the attempt before has not run out yet
             bad = outcome
         error = outcome.error
         may_pass = isinstance(error, MAY_PASS) or (busy and bool(earlier))
-        if error is None or not may_pass or template.dry or len(earlier) >= spec.retries:
+        if error is None or not may_pass or first.dry or len(earlier) >= spec.retries:
             break
         earlier = (*earlier, context.run_id)
         if not _paused(spec, context, len(earlier), error):

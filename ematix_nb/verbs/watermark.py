@@ -31,11 +31,15 @@ def show(call: Call) -> TableResult:
         for target in spec.targets:
             try:
                 with open_state(spec, target) as (state, key):
-                    rows.append(_row(spec, target, state.watermark(key)))
+                    mark = state.watermark(key)
+                rows.append(_row(spec, target, mark))
+                if mark is not None and mark.horizon:
+                    number = mark.horizon.rpartition(":")[2]
+                    notes.append(f"{spec.name}: rows of transactions from {number} on are looked for again")
             except FlowError as exc:
                 if name:
                     raise
-                notes.append(f"{_place(target)} could not be read: {exc.what}")
+                notes.append(f"{place_of(target)} could not be read: {exc.what}")
     return TableResult("", _COLUMNS, tuple(rows), "no incremental pipelines are declared", tuple(notes))
 
 
@@ -77,7 +81,7 @@ def _write(spec: PipelineSpec, column: str, value: str | None) -> TableResult:
         if mark is not None:
             _verify(spec, target, mark)
         before = stored.value if stored is not None else "none"
-        rows.append((spec.name, _place(target), before, mark.value if mark is not None else "none"))
+        rows.append((spec.name, place_of(target), before, mark.value if mark is not None else "none"))
     return TableResult("", ("pipeline", "target", "before", "now"), tuple(rows))
 
 
@@ -87,7 +91,7 @@ def _verify(spec: PipelineSpec, target: TargetSpec, mark: Watermark) -> None:
         stored = state.watermark(key)
     if stored is None or stored.value != mark.value:
         raise RunError(
-            f"{_place(target)} does not exist yet, so it cannot keep a watermark", hint="run the pipeline once"
+            f"{place_of(target)} does not exist yet, so it cannot keep a watermark", hint="run the pipeline once"
         )
 
 
@@ -128,10 +132,11 @@ def checked_value(value: str, kind: str) -> str:
 
 def _row(spec: PipelineSpec, target: TargetSpec, mark: Watermark | None) -> tuple[Any, ...]:
     if mark is None:
-        return (spec.name, _place(target), spec.watermark_column or "", "none", "")
-    return (spec.name, _place(target), mark.column, mark.value, mark.type)
+        return (spec.name, place_of(target), spec.watermark_column or "", "none", "")
+    return (spec.name, place_of(target), mark.column, mark.value, mark.type)
 
 
-def _place(target: TargetSpec) -> str:
+def place_of(target: TargetSpec) -> str:
+    """``connection:thing`` of a target."""
     thing = target.table.ref if target.table is not None else target.thing
     return f"{connection_name(target.connection)}:{thing}"

@@ -136,6 +136,44 @@ def test_a_target_that_cannot_be_read_is_a_note(shop: Path, flow: Flow) -> None:
     assert "note: nowhere:main.x could not be read: connection `nowhere` is not configured" in found.out
 
 
+def test_backfill(shop: Path, flow: Flow) -> None:
+    assert flow("run", "orders").code == 0
+    line = ("backfill", "orders", "--from", "2", "--to", "5", "--chunk", "2")
+    told = flow(*line, "--dry-run")
+    assert (told.code, told.out.count("to do")) == (0, 2)
+    with duckdb.connect(shop / "warehouse.duckdb") as connection:
+        connection.execute("DELETE FROM orders WHERE n = 3")
+    found = flow(*line, "--format", "json")
+    result = json.loads(found.out)
+    assert [(part["from"], part["to"], part["status"]) for part in result["chunks"]] == [
+        ("2", "4", "success"),
+        ("4", "5", "success"),
+    ]
+    counts = result["counts"]
+    assert (counts["rows_read"], counts["rows_inserted"], counts["rows_deduplicated"]) == (3, 1, 2)
+    assert "orders: chunk 2 of 2: n from 4 to 5" in found.err
+    assert '"watermark": "5"' in flow("watermark", "show", "orders", "--format", "json").out
+    run_id = result["chunks"][0]["run_id"]
+    assert "metrics.backfill" in flow("runs", "show", run_id).out
+    assert flow(*line).out.splitlines()[0] == "backfill of orders by n: 2 chunks; 3 read, 3 deduplicated"
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("orders", "--from", "2"), "--to is missing"),
+        (("orders", "--from", "2", "--to", "x"), "`--to x` does not fit the watermark column"),
+        (("stock", "--from", "2", "--to", "3"), "has no watermark column"),
+        ((), "no pipeline is named"),
+    ],
+)
+def test_a_backfill_that_cannot_begin(shop: Path, flow: Flow, words: tuple[str, ...], why: str) -> None:
+    found = flow("backfill", *words)
+    assert (found.code, found.out) == (2, "")
+    assert why in found.err
+    assert "hint: " in found.err
+
+
 def test_watermark(shop: Path, flow: Flow) -> None:
     assert "none" in flow("watermark", "orders").out
     early = flow("watermark", "set", "orders", "3", "--yes")

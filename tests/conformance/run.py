@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ematix_nb.api import Pipeline
+    from ematix_nb.verbs.backfill import BackfillResult
     from ematix_nb.verbs.results import RunResult
     from tests.conformance.matrix import Columns, System
 
@@ -66,6 +67,6 @@ class Bench:
         check_rest(self.target, self.table)
 
 
-def counts(result: RunResult) -> dict[str, int]:
+def counts(result: RunResult | BackfillResult) -> dict[str, int]:
     """The counts of a run that are not zero, without the prefix."""
     return {name.removeprefix("rows_"): rows for name, rows in result.counts.items() if rows}

@@ -47,7 +47,8 @@ def test_every_option_reaches_the_declaration() -> None:
     line = (
         "pipeline people --from crm --to wh:dim.people --mode scd2 --keys id,region --compare name,email"
         " --event-time changed_at --ttl-seconds 60 --column-map full_name=name,mail=email"
-        " --watermark changed_at --overlap 2h --schedule @daily --timezone Europe/Berlin --catch-up all"
+        " --watermark changed_at --overlap 2h --late-rows snapshot --schedule @daily"
+        " --timezone Europe/Berlin --catch-up all"
         " --dedup-by changed_at --on-duplicate-key error --on-drift warn --on-nul strip --on-null-key error"
         " --empty-source apply --allow-lossy amount --post 'UPDATE a SET b = 1' --post=\"-- note\""
         " --continue-on-failure-post"
@@ -58,7 +59,7 @@ def test_every_option_reaches_the_declaration() -> None:
     assert target.event_timestamp_column == "changed_at"
     assert (target.ttl, target.column_map) == (dt.timedelta(seconds=60), (("full_name", "name"), ("mail", "email")))
     assert (spec.overlap, spec.schedule, spec.timezone) == (dt.timedelta(hours=2), "@daily", "Europe/Berlin")
-    assert (spec.catch_up, spec.continue_on_failure_post) == ("all", True)
+    assert (spec.catch_up, spec.continue_on_failure_post, spec.late_rows) == ("all", True, "snapshot")
     assert spec.transforms_post == ("UPDATE a SET b = 1", "-- note")
     assert (spec.policies.on_drift, spec.policies.on_duplicate_key, spec.policies.dedup_by) == (
         "warn",

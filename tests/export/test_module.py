@@ -166,6 +166,14 @@ def test_names_that_are_taken_or_no_identifiers(folder: Path) -> None:
     assert module_fingerprints(folder, "names") == declare(*cells)
 
 
+def test_options_of_a_watermark(folder: Path) -> None:
+    cell = "%%flow pipeline late --from a --to b:t --watermark at --overlap 2h --late-rows snapshot\nSELECT at FROM t"
+    text = exported(cell)
+    assert 'late_rows="snapshot",' in text
+    (folder / "late.py").write_text(text, encoding="utf-8")
+    assert module_fingerprints(folder, "late") == declare(cell)
+
+
 _SQL = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\"\\\n\t '{}%$"), min_size=1, max_size=60)
 
 

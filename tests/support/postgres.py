@@ -186,6 +186,45 @@ def own_server(programs: Path) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def standby_of(url: str) -> Iterator[str]:
+    """Starts a hot standby of a server that `own_server` started; gives its URL.
+
+    Raises:
+        ServerUnavailableError: The programs of the same version are not installed, or it did not start.
+    """
+    import psycopg
+
+    with psycopg.connect(url) as connection:
+        version = connection.info.server_version // 10_000
+    programs = next((found for found in _every_programs() if _major_version(found) == version), None)
+    if programs is None or not (programs / "pg_basebackup").exists():
+        message = f"no pg_basebackup of version {version}; install Debian's `postgresql`"
+        raise ServerUnavailableError(message)
+    folder = Path(tempfile.mkdtemp(prefix="ematix-pg-standby-"))
+    try:
+        user = _unprivileged_user()
+        if user is not None:
+            os.chown(folder, user.pw_uid, user.pw_gid)
+            programs = _programs_for(user, programs, folder)
+        command = [
+            str(programs / "pg_basebackup"),
+            "-D",
+            str(folder / "data"),
+            "-d",
+            url,
+            "-R",
+            "-c",
+            "fast",
+            "--no-sync",
+        ]
+        _run(command, folder, user)
+        with _running(programs, folder, user) as standby:
+            yield standby
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _unprivileged_user() -> pwd.struct_passwd | None:
     """The account to run the server as when we are root, which PostgreSQL refuses to be; else None."""
     if os.geteuid() != 0:

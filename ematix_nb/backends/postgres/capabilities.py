@@ -15,4 +15,5 @@ CAPABILITIES = Capabilities(
     takes_dictionaries=True,
     shares_snapshots=True,
     pass_through=True,
+    tells_transactions=True,
 )

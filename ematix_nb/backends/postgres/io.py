@@ -15,6 +15,7 @@ from ematix_nb.connections.secret import SecretDict
 from ematix_nb.declare.spec import Column
 from ematix_nb.errors import CANCELLED, CancelledError, RunError, UsageError
 
+from . import late
 from .capabilities import CAPABILITIES
 from .catalogue import Catalogue
 from .config import APPLICATION_NAME, CONNECT_TIMEOUT_S, SESSION_SETTINGS, secured
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     import psycopg
     import pyarrow as pa
 
-    from ematix_nb.backends.base import Capabilities, TableInfo
+    from ematix_nb.backends.base import Capabilities, Late, TableInfo
+    from ematix_nb.declare.data_types import DataType
     from ematix_nb.declare.spec import TableRef
     from ematix_nb.errors import FlowError
     from ematix_nb.sql.dialect import Dialect
@@ -272,6 +274,22 @@ class PostgresSession:
                 other.execute(f"SET TRANSACTION SNAPSHOT {self.dialect.literal(snapshot)}")
                 others.append(other)
             yield first, others
+
+    def check_late(self, query: str) -> None:
+        """Refuse a query whose rows are not those of one table.
+
+        Raises:
+            DeclarationError: Naming what is in the way.
+        """
+        late.check(self.fetch, query)
+
+    def horizon(self) -> str:
+        """The oldest transaction that has not ended, and where it was counted."""
+        return str(late.take(self.fetch))
+
+    def late_rows(self, query: str, column: str, kind: DataType, since: str, below: str) -> Late:
+        """The rows that a read with the horizon ``since`` could not see yet, among those where ``below`` holds."""
+        return late.find(self.fetch, self.dialect, query, column, kind, since, below)
 
     def copy_out(self, query: str) -> Iterator[tuple[bytes, int]]:
         """The rows of a SELECT as COPY BINARY, in chunks of about 256 KiB, read ahead by a thread."""
