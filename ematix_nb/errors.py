@@ -11,6 +11,7 @@
     │   ├── TransientError    the same run may pass when tried again
     │   │   └── ConflictError another writer was first: plan anew, and try again
     │   ├── DataError         a value, key or row count is refused
+    │   │   └── CheckFailedError a declared check does not hold
     │   ├── SchemaDriftError  the target does not fit the declaration
     │   └── CancelledError    somebody asked the run to stop
     ├── LockedError           another run of the pipeline is alive                 (exit 4)
@@ -141,6 +142,12 @@ class DataError(RunError):
     """A value, a key or a row count is refused."""
 
     code = "FLOW-230"
+
+
+class CheckFailedError(DataError):
+    """A check that the pipeline declares does not hold; nothing was written."""
+
+    code = "FLOW-231"
 
 
 class SchemaDriftError(RunError):

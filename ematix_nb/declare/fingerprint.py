@@ -127,7 +127,10 @@ def _policies(policies: Policies) -> dict[str, Any]:
 
 
 def _pipeline(spec: PipelineSpec) -> dict[str, Any]:
+    # what came later stands here only when it is used: declarations without it keep their fingerprint
+    checks = {"checks": [str(check) for check in spec.all_checks]} if spec.all_checks else {}
     return {
+        **checks,
         "name": spec.name,
         "query": _query(spec.query),
         "targets": [_target(target) for target in spec.targets],
@@ -168,8 +171,8 @@ def difference(old: PipelineSpec, new: PipelineSpec) -> list[str]:
 
 
 def _value_lines(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    changed = [name for name in after if before.get(name) != after[name]]
-    return [f"{_LABELS.get(name, name)}: {_shown(before.get(name))} -> {_shown(after[name])}" for name in changed]
+    changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    return [f"{_LABELS.get(name, name)}: {_shown(before.get(name))} -> {_shown(after.get(name))}" for name in changed]
 
 
 def _shown(value: Any) -> str:

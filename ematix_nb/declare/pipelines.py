@@ -9,6 +9,7 @@ from typing import Any
 
 from ematix_nb.declare import functions, registry, values
 from ematix_nb.declare.address import check_pipeline_name, is_address, parse_address
+from ematix_nb.declare.checks import read_checks
 from ematix_nb.declare.fingerprint import connection_name
 from ematix_nb.declare.normalizers import PRE_TRANSFORMS, check_timezone
 from ematix_nb.declare.spec import PipelineSpec, Policies, PreTransform, Query, TargetSpec
@@ -24,7 +25,7 @@ OPTIONS = (
     "target", "targets", "target_connection", "source_connection", "source_table", "name", "schedule", "timezone",
     "catch_up", *LOAD_OPTIONS, "ttl_seconds", "incremental", "watermark_column", "overlap", "transforms_pre",
     "transforms_post", "continue_on_failure_post", "continue_on_target_failure", *_POLICIES, "dedup_by", "allow_lossy",
-    "partition_column", "partitions",
+    "partition_column", "partitions", "checks",
     *_ALIASES,
 )  # fmt: skip
 """Every keyword of ``@ematix.pipeline``."""
@@ -102,6 +103,7 @@ def _build(function: Any, given: dict[str, Any]) -> PipelineSpec:
         targets=_targets(given),
         source_connection=source,
         policies=_policies(given),
+        checks=read_checks(given.get("checks", ())),
         origin=given.get("origin") or _origin(function),
         line=_line(function),
         description=description,
@@ -334,6 +336,8 @@ def override(spec: PipelineSpec, **options: Any) -> PipelineSpec:
     policies = {found.name: getattr(spec.policies, found.name) for found in dataclasses.fields(Policies)}
     changes["policies"] = _policies({**{k: v for k, v in policies.items() if v not in (None, ())}, **given})
     changes |= _schedule(given)
+    if "checks" in given:
+        changes["checks"] = read_checks(given["checks"])
     changes |= {name: value for name, value in _steps(given).items() if name in given}
     changed = dataclasses.replace(spec, **changes)
     check_pipeline(changed)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable
 
+    from ematix_nb.declare.checks import Check
     from ematix_nb.declare.data_types import DataType
 
 MODES = ("append", "truncate", "merge", "scd2")
@@ -182,11 +183,20 @@ class PipelineSpec:
     """The source is read in ranges of this column, by ``partitions`` sessions at once."""
     partitions: int = 1
     policies: Policies = field(default_factory=Policies)
+    checks: tuple[Check, ...] = ()
+    """What has to hold before a load commits."""
+    added_checks: tuple[Check, ...] = ()
+    """Those that were added beside the declaration, by a cell of checks or by ``ematix.check``."""
     origin: str = ""
     """The file or notebook that declared it."""
     line: int = field(default=0, compare=False)
     """Line of its function in that file; 0 when it has none, or stands in a cell."""
     description: str = ""
+
+    @property
+    def all_checks(self) -> tuple[Check, ...]:
+        """Every check, each once."""
+        return tuple(dict.fromkeys((*self.checks, *self.added_checks)))
 
     @property
     def source(self) -> Any:

@@ -30,6 +30,10 @@ class RunContext:
     """Read everything, whatever the watermark says."""
     dry: bool = False
     """Execute and roll back."""
+    checks: bool = True
+    """Make the declared checks; without, the history says that they were left out."""
+    report_checks: bool = False
+    """A check that fails is told in the outcome, and does not end the (dry) run."""
     lease_seconds: float = LEASE_SECONDS
     """How long the lease holds without a beat of the heart."""
 

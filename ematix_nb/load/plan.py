@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ematix_nb.backends.base import Verdict
 
 if TYPE_CHECKING:
+    from ematix_nb.declare.checks import Check
     from ematix_nb.declare.data_types import DataType
     from ematix_nb.declare.spec import Column, TableRef
 
@@ -121,6 +122,8 @@ class LoadPlan:
     """By how many sessions at once, in one snapshot."""
     quarantine: Quarantine | None = None
     """Some rows may not fit, and are held beside the target; None: there are none, or they fail the run."""
+    checks: tuple[Check, ...] = ()
+    """What has to hold before the commit."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON for ``--format json``."""
@@ -153,6 +156,7 @@ class LoadPlan:
             "quarantine": {"name": self.quarantine.name, "columns": dict(self.quarantine.columns)}
             if self.quarantine
             else None,
+            "checks": [str(check) for check in self.checks],
             "schema_changes": [change.text for change in self.schema_changes],
             "schema_sql": [change.sql for change in self.schema_changes if change.sql],
             "statements": list(self.statements),

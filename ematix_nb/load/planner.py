@@ -14,6 +14,7 @@ from ematix_nb.errors import (
     FlowError,
 )
 from ematix_nb.load import window as windows
+from ematix_nb.load.checks import held_against_rows, plan_checks
 from ematix_nb.load.columns import (
     check_needed,
     choose_keys,
@@ -89,6 +90,8 @@ def _plan(
     route, reason, staged = choose_route(target, source, side, reading, columns)
     if quarantine is not None:
         route, reason, staged = ARROW, "each row is checked: some may go to quarantine", side.capabilities.has_sql
+    checks = plan_checks(spec, side, schema.data, schema.meta) if spec.all_checks else ()
+    staged = staged or (side.capabilities.has_sql and bool(held_against_rows(checks)))
     partitions, words = partitions_of(spec, source, reading)
     if partitions > 1 and route != INSERT_SELECT:
         route, reason = ARROW, words
@@ -127,6 +130,7 @@ def _plan(
         partition_column=(spec.partition_column or "") if partitions > 1 and route == ARROW else "",
         partitions=partitions if route == ARROW else 1,
         quarantine=quarantine,
+        checks=checks,
     )
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ematix_nb.declare.spec import PipelineSpec, TargetSpec
+    from ematix_nb.load.checks import CheckResult
     from ematix_nb.load.context import RunContext
     from ematix_nb.load.plan import LoadPlan
     from ematix_nb.load.source import OpenSource
@@ -61,6 +62,8 @@ class TargetOutcome:
     seconds: float = 0.0
     watermark_before: str = ""
     watermark_after: str = ""
+    checks: tuple[CheckResult, ...] = ()
+    """How the declared checks ended."""
 
 
 class OpenTarget:
@@ -264,6 +267,7 @@ def _attempt(
             if loader.outcome.kept_empty and side.is_sql:
                 side.session.rollback()
                 _begin(side)
+            loader.check()
             done = _commit(side, loader, plan, lease, record, stored, context)
     except ConflictError as error:
         _again(loader, context, attempt, error)
@@ -331,7 +335,7 @@ def _commit(
         finished_at=finished,
         watermark_before=before,
         watermark_after=mark.value if mark else before,
-        metrics={"warnings": loader.outcome.warnings} if loader.outcome.warnings else {},
+        metrics=_metrics(loader),
     )
     loader.write_state(side.state, lease, record, mark)
     failpoint("history_write")
@@ -347,6 +351,7 @@ def _commit(
         seconds=(finished - context.started).total_seconds(),
         watermark_before=before,
         watermark_after=record.watermark_after,
+        checks=loader.outcome.checks,
     )
     side.landing = done
     loader.commit()
@@ -354,6 +359,16 @@ def _commit(
     failpoint("commit")
     failpoint("ack_source")
     return done
+
+
+def _metrics(loader: Any) -> dict[str, Any]:
+    """What the history keeps of a run beside its counts."""
+    found: dict[str, Any] = {"warnings": loader.outcome.warnings} if loader.outcome.warnings else {}
+    if loader.outcome.checks:
+        found["checks"] = [
+            {"check": one.check, "status": one.status, "rows": one.rows} for one in loader.outcome.checks
+        ]
+    return found
 
 
 def _took_over(lease: Lease) -> tuple[str, ...]:
@@ -378,6 +393,10 @@ def _dry_run(side: OpenTarget, source: OpenSource, plan: LoadPlan, context: RunC
         loader.prepare()
         _begin(side)
         loader.apply()
+        if loader.outcome.kept_empty and side.is_sql:
+            side.session.rollback()
+            _begin(side)
+        loader.check()
     finally:
         context.token.noticed()
         if side.is_sql:
@@ -394,6 +413,7 @@ def _dry_run(side: OpenTarget, source: OpenSource, plan: LoadPlan, context: RunC
         seconds=(context.clock.now() - context.started).total_seconds(),
         watermark_before=plan.window.stored if plan.window else "",
         watermark_after=loader.outcome.watermark,
+        checks=loader.outcome.checks,
     )
 
 

@@ -12,6 +12,7 @@ from ematix_nb.errors import DataError
 from ematix_nb.events import PhaseStarted, SchemaChanged, Warned
 from ematix_nb.load import window as windows
 from ematix_nb.load.batches import META_TYPES, SourceBatches
+from ematix_nb.load.checks import CheckResult, SqlChecks, held_against_rows, settle
 from ematix_nb.load.failpoints import failpoint
 from ematix_nb.load.plan import COPY_THROUGH, INSERT_SELECT
 from ematix_nb.load.quarantine import check_columns, check_some_fit, create_statement, stored_columns, table_beside
@@ -42,6 +43,8 @@ class Outcome:
     warnings: list[str] = field(default_factory=list)
     kept_empty: bool = False
     """The source gave no rows and the target was left as it was."""
+    checks: tuple[CheckResult, ...] = ()
+    """How the declared checks ended."""
 
     def add(self, name: str, rows: int) -> None:
         """Add to a count."""
@@ -124,6 +127,24 @@ class SqlLoad:
         self.context.token.check()
         self._check_counts()
         failpoint("check_counts")
+
+    def check(self) -> None:
+        """Hold the declared checks against the staged rows and the changed target, inside the open transaction.
+
+        Raises:
+            CheckFailedError: One does not hold.
+        """
+        if not held_against_rows(self.plan.checks):
+            return
+        if not self.context.checks:
+            self._warn("the checks were left out (--no-checks)")
+            return
+        self._phase("check")
+        self.outcome.checks = SqlChecks(self.plan, self.session, self.context.started, STAGE, self.plan.ref).results()
+        if not self.context.report_checks:
+            for warning in settle(self.outcome.checks):
+                self._warn(warning)
+        self.context.token.check()
 
     def _change_schema(self) -> None:
         if self.plan.ref != self._real:

@@ -66,6 +66,7 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
                 "read everything, whatever the watermark says; asks where mode append would double rows",
             ),
             ("--continue", "flag", False, "go on with the next pipeline when one fails"),
+            ("--no-checks", "flag", False, "leave the declared checks out, this once; the history says so"),
             _YES,
             _STRICT,
         ),
@@ -102,6 +103,14 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
             ("NAME...", "pipeline", (), "pipelines, each once"),
             ("--full-refresh", "flag", False, "read everything, whatever the watermark says"),
             ("--continue", "flag", False, "go on with the next pipeline when one fails"),
+        ),
+    ),
+    "check": (
+        "execute, make every check that is declared, and roll back; exit 1 when one fails",
+        "commands:check",
+        (
+            ("NAME...", "pipeline", (), "pipelines, each once"),
+            ("--full-refresh", "flag", False, "read everything, whatever the watermark says"),
         ),
     ),
     "plan": (
