@@ -218,6 +218,7 @@ _CHOICES = {
     "--deletes": ("hard", "soft"),
     "--on-drift": ("evolve", "freeze", "quarantine"),
     "--on-duplicate-key": ("last", "error"),
+    "--on-null-key": ("error", "quarantine"),
     "--on-nul": ("error", "strip"),
     "--empty-source": ("keep", "apply"),
     "--into": LIBRARIES,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PROG = "%flow"
 TRIGGER = "notebook"
-_RUNS = ("run", "dry-run", "run-due")
+_RUNS = ("run", "dry-run", "run-due", "quarantine replay")
 """Verbs whose failure is the cell's failure, even though they give a result."""
 _LOOKING_BACK = ("runs list",)
 """Verbs that also take the name of what is declared no more."""

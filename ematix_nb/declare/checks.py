@@ -136,7 +136,9 @@ def sql(text: str, *, on_fail: str = FAIL) -> Check:
     """
     from ematix_nb.declare.functions import dedent_sql
 
-    found = dedent_sql(values.text("sql()", text)).strip().removesuffix(";").rstrip()
+    if not isinstance(text, str):
+        raise DeclarationError(f"sql() is a text, got {text!r}", hint='sql("amount >= 0")')
+    found = dedent_sql(text).strip().removesuffix(";").rstrip()
     if not found:
         raise DeclarationError("the SQL of a check is empty", hint='sql("amount >= 0")')
     return Check("sql", text=found, on_fail=_on_fail("sql", on_fail))
@@ -166,8 +168,8 @@ def row_count(min: int | None = None, max: int | None = None, *, on_fail: str = 
         row_count(min=1)
     """
     for bound in (min, max):
-        if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int) or bound < 0):
-            raise DeclarationError(f"row_count() counts rows, got {bound!r}", hint="row_count(min=1, max=1000)")
+        if bound is not None:
+            values.count("a bound of row_count()", bound)
     _ordered("row_count", min, max)
     return Check("row_count", low=min, high=max, on_fail=_on_fail("row_count", on_fail))
 

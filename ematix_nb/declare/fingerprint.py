@@ -123,6 +123,9 @@ def _policies(policies: Policies) -> dict[str, Any]:
         "empty_source": policies.empty_source,
         "allow_lossy": sorted(policies.allow_lossy),
         "on_nul": policies.on_nul,
+        # as with checks: only what is used
+        **({"on_null_key": policies.on_null_key} if policies.on_null_key != "error" else {}),
+        **({"max_bad_rows": policies.max_bad_rows} if policies.max_bad_rows is not None else {}),
     }
 
 

@@ -25,6 +25,7 @@ OPTIONS = (
     "target", "targets", "target_connection", "source_connection", "source_table", "name", "schedule", "timezone",
     "catch_up", *LOAD_OPTIONS, "ttl_seconds", "incremental", "watermark_column", "overlap", "transforms_pre",
     "transforms_post", "continue_on_failure_post", "continue_on_target_failure", *_POLICIES, "dedup_by", "allow_lossy",
+    "max_bad_rows",
     "partition_column", "partitions", "checks",
     *_ALIASES,
 )  # fmt: skip
@@ -216,6 +217,8 @@ def _policies(given: Mapping[str, Any]) -> Policies:
     chosen: dict[str, Any] = {name: values.choice(name, given[name]) for name in _POLICIES if name in given}
     if "dedup_by" in given:
         chosen["dedup_by"] = values.text("dedup_by", given["dedup_by"])
+    if "max_bad_rows" in given:
+        chosen["max_bad_rows"] = values.count("max_bad_rows", given["max_bad_rows"])
     if given.get("allow_lossy"):
         chosen["allow_lossy"] = values.names("allow_lossy", given["allow_lossy"])
     return Policies(**chosen)

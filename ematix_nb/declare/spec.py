@@ -149,6 +149,10 @@ class Policies:
     dedup_by: str | None = None
     """Column that orders rows of one key; the largest wins."""
     on_null_key: str = "error"
+    """Rows without a key, in modes that have keys: ``error`` or ``quarantine``."""
+    max_bad_rows: int | None = None
+    """How many rows that cannot be loaded go to quarantine before the run fails; None: none but those that another
+    policy sends there, and of those all."""
     empty_source: str = "keep"
     """truncate and deletes with no source rows: ``keep`` the target and warn, or ``apply``."""
     allow_lossy: tuple[str, ...] = ()

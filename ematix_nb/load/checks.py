@@ -95,7 +95,8 @@ def plan_checks(spec: PipelineSpec, side: TargetSide, data: Sequence[Column], me
             continue
         known = list(kinds)
         if on_target(check):
-            known = list(dict.fromkeys((*kinds, *there, *meta)))
+            # of a folder only the columns of the load are read again
+            known = list(dict.fromkeys((*kinds, *(there if side.capabilities.executor != "files" else ()), *meta)))
         for name in check.columns:
             if name not in known:
                 message = f"check `{check}` names column `{name}`, which the {_place(check)} does not have"
@@ -221,6 +222,7 @@ class SqlChecks:
         self._dialect = session.dialect
         self._now = now
         self._stage = self._dialect.table(stage)
+        self._loaded = f"{self._stage} AS {self._dialect.quote(LOADED)}"
         self._target = self._dialect.table(target)
         self._names = [column.name for column in plan.data if column.name not in plan.hidden]
         self._kinds = {column.name: column.type for column in plan.data}
@@ -264,14 +266,14 @@ class SqlChecks:
 
     def _rows(self, check: Check, wrong: str) -> tuple[int, str]:
         """Count the rows that are wrong, and show some: their keys and what is checked, never whole rows."""
-        rows = int(self._session.fetch(f"SELECT count(*) FROM {self._stage} WHERE {wrong}")[0][0])
+        rows = int(self._session.fetch(f"SELECT count(*) FROM {self._loaded} WHERE {wrong}")[0][0])
         if not rows:
             return 0, ""
         names = list(dict.fromkeys((*(self._plan.keys or self._names[:2]), *check.columns)))
         shown = [*names[: SHOWN_COLUMNS - len(check.columns)], *check.columns]
         names = list(dict.fromkeys(shown))
         texts = ", ".join(self._as_text(name) for name in names)
-        found = self._session.fetch(f"SELECT {texts} FROM {self._stage} WHERE {wrong} LIMIT {SAMPLES}")
+        found = self._session.fetch(f"SELECT {texts} FROM {self._loaded} WHERE {wrong} LIMIT {SAMPLES}")
         return rows, _told(rows, "row breaks it", "rows break it", names, found)
 
     def _as_text(self, name: str) -> str:

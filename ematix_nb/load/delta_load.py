@@ -18,7 +18,7 @@ from ematix_nb.load.batches import META_TYPES, SourceBatches
 from ematix_nb.load.checks import held_against_rows, on_target
 from ematix_nb.load.delta_scratch import Scratch
 from ematix_nb.load.failpoints import failpoint
-from ematix_nb.load.quarantine import check_some_fit, into_delta, write_aside
+from ematix_nb.load.quarantine import check_some_fit, into_delta, may_hold, write_aside
 from ematix_nb.load.schema import VERSIONED
 from ematix_nb.load.sql_load import Outcome
 from ematix_nb.load.targets import TargetSide, own_names
@@ -193,7 +193,7 @@ class DeltaLoad:
         keyed = self._scratch is not None and self.plan.mode in KEYED
         table = self._table if keyed else self._newest()
         tags = state.before_commit(table, lease, record, mark)
-        if self.spec.policies.on_drift == "quarantine":
+        if may_hold(self.spec) and self.context.replay is None:
             write_aside(into_delta, self.session, self.thing, self._batches.held, state, record)
         if self.outcome.kept_empty or self._is_empty():
             self.session.commit_nothing(self.thing, table, tags)

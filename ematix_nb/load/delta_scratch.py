@@ -73,6 +73,9 @@ class _Statements(SqlLoad):
         self._compare_counts(inserted, self.session.execute(self.statements.insert_new()))
         return inserted, updated, unchanged
 
+    def _release(self) -> None:
+        """The quarantine lies beside the Delta table, not in here."""
+
     def _own_batches(self) -> str:
         if BATCH_ID not in self.plan.meta:
             return ""

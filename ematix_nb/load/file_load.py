@@ -14,7 +14,7 @@ from ematix_nb.load import window as windows
 from ematix_nb.load.batches import META_TYPES, SourceBatches
 from ematix_nb.load.checks import held_against_rows, settle
 from ematix_nb.load.failpoints import failpoint
-from ematix_nb.load.quarantine import check_some_fit, into_folder, write_aside
+from ematix_nb.load.quarantine import check_some_fit, into_folder, may_hold, write_aside
 from ematix_nb.load.sql_load import Outcome
 from ematix_nb.load.targets import TargetSide, own_names
 from ematix_nb.state.file_state import FileState
@@ -71,6 +71,13 @@ class FileLoad:
 
     def prepare(self) -> None:
         """Write the hidden files (a dry run only counts)."""
+        try:
+            self._write()
+        except BaseException:
+            self._close_checks()
+            raise
+
+    def _write(self) -> None:
         self.context.listener.on_event(
             PhaseStarted(run_id=self.context.run_id, pipeline=self.plan.pipeline, phase="read")
         )
@@ -120,12 +127,18 @@ class FileLoad:
             PhaseStarted(run_id=self.context.run_id, pipeline=self.plan.pipeline, phase="check")
         )
         replaces = self.plan.mode == "truncate"
-        self.outcome.checks = self._checks.results(replaces=replaces, kept_empty=self.outcome.kept_empty)
+        try:
+            self.outcome.checks = self._checks.results(replaces=replaces, kept_empty=self.outcome.kept_empty)
+        finally:
+            self._close_checks()
         if not self.context.report_checks:
             for warning in settle(self.outcome.checks):
                 self._warn(warning)
-        self._checks.close()
         self.context.token.check()
+
+    def _close_checks(self) -> None:
+        if self._checks is not None:
+            self._checks.close()
 
     def apply(self) -> None:
         """Decide what an empty source means; the files themselves are published by the commit."""
@@ -151,7 +164,7 @@ class FileLoad:
         """Publish files and state by one conditional create."""
         if self._state is not None:
             state, lease, record, mark = self._state
-            if self.spec.policies.on_drift == "quarantine":
+            if may_hold(self.spec) and self.context.replay is None:
                 write_aside(into_folder, self.session, self.thing, self.batches.held, state, record)
             state.publish(lease, record, mark, self._listed)
 
@@ -159,8 +172,7 @@ class FileLoad:
         """Remove what a dry run or a failed run left."""
         if self.batches.held is not None:
             self.batches.held.close()
-        if self._checks is not None:
-            self._checks.close()
+        self._close_checks()
         if self._state is None:
             self.session.discard(self.thing, self.context.run_id)
 

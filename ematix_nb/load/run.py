@@ -24,6 +24,7 @@ from ematix_nb.load.failpoints import failpoint
 from ematix_nb.load.failure import recorded
 from ematix_nb.load.heartbeat import Heartbeat
 from ematix_nb.load.planner import make_plan
+from ematix_nb.load.quarantine_rows import REPLAYED, as_ranges, refuse_replayed
 from ematix_nb.load.source import open_source
 from ematix_nb.load.sql_load import SqlLoad
 from ematix_nb.load.targets import TargetSide, file_thing, own_names, state_name, state_store, target_ref
@@ -248,6 +249,8 @@ def _attempt(
 
     None when another writer was first and the load can be worked out anew.
     """
+    if context.replay is not None:
+        refuse_replayed(side.state, side.spec.name, [key for keys in context.replay.keys for key in keys])
     stored = side.watermark()
     failpoint("read_state")
     plan = make_plan(side.spec, side.target, source, side.side(), stored, full_refresh=context.full_refresh)
@@ -364,6 +367,9 @@ def _commit(
 def _metrics(loader: Any) -> dict[str, Any]:
     """What the history keeps of a run beside its counts."""
     found: dict[str, Any] = {"warnings": loader.outcome.warnings} if loader.outcome.warnings else {}
+    replay = loader.context.replay
+    if replay is not None and not loader.session.capabilities.has_sql:
+        found[REPLAYED] = as_ranges(replay.loaded())
     if loader.outcome.checks:
         found["checks"] = [
             {"check": one.check, "status": one.status, "rows": one.rows} for one in loader.outcome.checks

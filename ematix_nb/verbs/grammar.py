@@ -41,6 +41,7 @@ GLOBALS: tuple[Argument, ...] = (
 """Options of every verb; they may stand before or after it."""
 
 _FROM_CONNECTION: Argument = ("--connection NAME", "connection", None, "all runs that this database has a history of")
+_OF_RUN: Argument = ("--run ID", "text", None, "only rows that this run put there; its id, or the beginning of it")
 _RUNS: tuple[Argument, ...] = (
     ("[NAME]", "pipeline", None, "only this pipeline"),
     ("--last N", "count:1:100000", 20, "how many of the newest runs"),
@@ -204,6 +205,35 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
         "watermark:reset",
         (("NAME", "pipeline", None, "a pipeline"), _YES),
     ),
+    "quarantine": ("look at rows that were not loaded, load them after all, or remove them", "", ()),
+    "quarantine list": (
+        "list the runs whose rows are in quarantine: how many, and why",
+        "quarantine:listed",
+        (("[NAME]", "pipeline", None, "a pipeline; all when none is named"),),
+    ),
+    "quarantine show": (
+        "show rows in quarantine, with the reason of each",
+        "quarantine:show",
+        (
+            ("NAME", "pipeline", None, "a pipeline"),
+            _OF_RUN,
+            ("--limit N", "count:1:100000", 20, "rows to show, 1 to 100000"),
+        ),
+    ),
+    "quarantine replay": (
+        "load rows in quarantine as the pipeline is declared now; those that still do not fit stay",
+        "quarantine:replay",
+        (
+            ("NAME", "pipeline", None, "a pipeline"),
+            _OF_RUN,
+            ("--overwrite", "flag", False, "also where the target was given a newer row for the key since"),
+        ),
+    ),
+    "quarantine purge": (
+        "remove rows from quarantine without loading them",
+        "quarantine:purge",
+        (("NAME", "pipeline", None, "a pipeline"), _OF_RUN, _YES),
+    ),
     "export": (
         "turn a notebook into a module",
         "commands:export",
@@ -242,7 +272,13 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
 }
 """Verb -> (help line, ``module:function`` below `ematix_nb.verbs`, arguments). ``a b`` is action b of verb a."""
 
-DEFAULT_ACTIONS = {"runs": "list", "connections": "list", "transform": "list", "watermark": "show"}
+DEFAULT_ACTIONS = {
+    "runs": "list",
+    "connections": "list",
+    "transform": "list",
+    "watermark": "show",
+    "quarantine": "list",
+}
 """What a verb with actions does when none is named."""
 
 MAGIC_ARGUMENTS: dict[str, tuple[Argument, ...]] = {

@@ -57,7 +57,7 @@ def test_a_text_and_a_call_are_one_check(text: str, check: checks.Check) -> None
         (lambda: checks.between("a", float("nan"), 1), "a number, a date or a time, got nan"),
         (lambda: checks.freshness("a", "soon"), "is a duration, got 'soon'"),
         (checks.row_count, "has no bound"),
-        (lambda: checks.row_count(min=-1), "counts rows, got -1"),
+        (lambda: checks.row_count(min=-1), "a whole number from 0 on, got -1"),
         (lambda: checks.sql(" ; "), "is empty"),
         (lambda: checks.not_null("a", on_fail="wran"), "on_fail of .* is `wran`"),
         (lambda: checks.unique("a", on_fail="quarantine"), "does not look at one row alone"),
