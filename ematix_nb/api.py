@@ -51,13 +51,13 @@ class Pipeline(Frames):
 
     @property
     def spec(self) -> PipelineSpec:
-        """The declaration."""
-        return self._spec
+        """The declaration, with the checks that were added to it."""
+        return registry.with_checks(self._spec)
 
     @property
     def fingerprint(self) -> str:
         """Hash of the declaration: the same in cell, module and Python."""
-        return fingerprint(self._spec)
+        return fingerprint(self.spec)
 
     @overload
     def sync(self, *, into: None = None, **overrides: Any) -> RunResult: ...
@@ -70,7 +70,7 @@ class Pipeline(Frames):
             into: ``polars``, ``pandas``, ``arrow`` or ``pyspark``: give the rows as a frame, in place of a run. Target,
                 watermark and history are left alone. It goes with ``limit=``, ``arrow_types=`` (pandas) and ``spark=``.
             overrides: Options replaced for this run: ``keys=``, ``mode=``, ``target_connection=``, ...; and ``wait=``
-                (seconds), ``full_refresh=``, ``listener=``, ``token=``.
+                (seconds), ``full_refresh=``, ``no_checks=``, ``listener=``, ``token=``.
 
         Raises:
             FlowError: What stopped the load; the target is as it was.
@@ -88,13 +88,13 @@ class Pipeline(Frames):
         """Run it now; a failed load is in the result."""
         from ematix_nb.verbs.run import run
 
-        return run(self._spec, trigger="python", **_split(overrides))
+        return run(self.spec, trigger="python", **_split(overrides))
 
     def dry_run(self, **overrides: Any) -> RunResult:
         """Execute and roll back: exact counts, nothing written."""
         from ematix_nb.verbs.run import run
 
-        return run(self._spec, dry=True, **_split(overrides)).raise_for_status()
+        return run(self.spec, dry=True, **_split(overrides)).raise_for_status()
 
     def backfill(self, start: Any, end: Any, chunk: Any = None, **options: Any) -> BackfillResult:
         """Load the rows from one value of the watermark column up to another, in chunks; the watermark stays.
@@ -127,13 +127,13 @@ class Pipeline(Frames):
         """The plan, a sample and the rows that would change."""
         from ematix_nb.verbs.preview import preview
 
-        return preview(self._spec, limit=limit)
+        return preview(self.spec, limit=limit)
 
     def validate(self) -> TableResult:
         """Would it run?"""
         from ematix_nb.verbs.validate import validate
 
-        return validate([self._spec])
+        return validate([self.spec])
 
     def __call__(self) -> RunResult:
         """The same as :meth:`sync`."""
@@ -144,7 +144,7 @@ class Pipeline(Frames):
         return f"<pipeline {self._name} -> {targets}>"
 
 
-RUN_OPTIONS = ("wait", "full_refresh", "listener", "token")
+RUN_OPTIONS = ("wait", "full_refresh", "listener", "token", "no_checks")
 
 
 def _split(options: dict[str, Any]) -> dict[str, Any]:
@@ -191,6 +191,26 @@ class Ematix:
             return declared(spec, function)
 
         return declare
+
+    @staticmethod
+    def check(pipeline: str | Pipeline, *checks: Any) -> tuple[str, ...]:
+        """Add checks to a declared pipeline, in place of those that were added before.
+
+        Args:
+            pipeline: Its name or handle.
+            checks: What has to hold before a load commits: ``checks.not_null("id")``, or its text.
+
+        Returns:
+            What changed, one line each.
+
+        Raises:
+            DeclarationError: One is no check.
+            UnknownNameError: There is no such pipeline.
+        """
+        from ematix_nb.declare.checks import read_checks
+
+        name = pipeline if isinstance(pipeline, str) else pipeline.name
+        return tuple(registry.add_checks(name, read_checks(checks)))
 
     @staticmethod
     def replicate(source: str, *, to: str, **options: Any) -> ReplicateResult:

@@ -12,6 +12,7 @@
     │   ├── TransientError    the same run may pass when tried again
     │   │   └── ConflictError another writer was first: plan anew, and try again
     │   ├── DataError         a value, key or row count is refused
+    │   │   └── CheckFailedError a declared check does not hold
     │   ├── SchemaDriftError  the target does not fit the declaration
     │   ├── HeldError         a pipeline that it depends on did not succeed
     │   └── CancelledError    somebody asked the run to stop
@@ -151,6 +152,12 @@ class DataError(RunError):
     """A value, a key or a row count is refused."""
 
     code = "FLOW-230"
+
+
+class CheckFailedError(DataError):
+    """A check that the pipeline declares does not hold; nothing was written."""
+
+    code = "FLOW-231"
 
 
 class SchemaDriftError(RunError):

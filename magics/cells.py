@@ -1,4 +1,4 @@
-"""`%%flow connection|table|pipeline`: a cell declares, and shows a card of what it declared."""
+"""`%%flow connection|table|pipeline|check`: a cell declares, and shows a card of what it declared."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Definition(Result):
     kind: ClassVar[str] = "definition"
 
     what: str
-    """``connection``, ``table`` or ``pipeline``."""
+    """``connection``, ``table``, ``pipeline`` or ``check``."""
     name: str
     facts: tuple[tuple[str, str], ...]
     replaced: tuple[str, ...] | None = None
@@ -81,6 +81,8 @@ def declare(cell: cells.Cell) -> Definition:
     """
     if cell.kind == "connection":
         return _connection(cell)
+    if cell.kind == "check":
+        return _checks(cell)
     return _table(cell) if cell.kind == "table" else _pipeline(cell)
 
 
@@ -136,6 +138,15 @@ def _pipeline(cell: cells.Cell) -> Definition:
     return Definition("pipeline", spec.name, tuple(pipeline_facts(spec)), changed if known else None)
 
 
+def _checks(cell: cells.Cell) -> Definition:
+    """Add the checks of a cell to its pipeline, in place of those of an earlier cell."""
+    known = bool(registry.get_pipeline(cell.name).added_checks)
+    changed = tuple(registry.add_checks(cell.name, cell.checks))
+    facts = [("check", str(check)) for check in cell.checks]
+    facts.append(("fingerprint", short(fingerprint(registry.get_pipeline(cell.name)))))
+    return Definition("check", cell.name, tuple(facts), changed if known else None)
+
+
 def _check_pipeline(cell: cells.Cell, spec: PipelineSpec) -> None:
     """Refuse wrong SQL and a wrong schedule now, counting the lines of the cell; without its source only at a run.
 
@@ -170,6 +181,7 @@ def pipeline_facts(spec: PipelineSpec) -> list[tuple[str, str]]:
     if spec.incremental and spec.watermark_column:
         late = ", late rows by their transaction" if spec.late_rows == "snapshot" else ""
         facts.append(("watermark", f"{spec.watermark_column}{late}"))
+    facts += [("check", str(check)) for check in spec.all_checks]
     if spec.schedule:
         facts.append(("schedule", f"{spec.schedule} ({spec.timezone})"))
     if spec.depends_on:
@@ -192,14 +204,14 @@ def complete_cell(words: list[str]) -> list[str]:
     options = {"pipeline": cells.OPTIONS, "query": cells.QUERY_OPTIONS}.get(before[0] if before else "", {})
     if not before:
         choices = list(cells.KINDS)
-    elif not options:
+    elif not options and before[0] != "check":
         choices = list(registry.tables()) if before[0] == "table" else list(registered_connections())
     elif before[-1] in options and options[before[-1]].form != "flag":
         choices = _values(before[-1])
     elif last.startswith("-"):
         choices = [option for option in options if option not in before]
     else:
-        choices = list(registry.pipelines()) if before == ["pipeline"] else []
+        choices = list(registry.pipelines()) if before in (["pipeline"], ["check"]) else []
     return sorted(choice for choice in choices if choice.startswith(last))
 
 
@@ -209,6 +221,7 @@ _CHOICES = {
     "--deletes": ("hard", "soft"),
     "--on-drift": ("evolve", "freeze", "quarantine"),
     "--on-duplicate-key": ("last", "error"),
+    "--on-null-key": ("error", "quarantine"),
     "--on-nul": ("error", "strip"),
     "--empty-source": ("keep", "apply"),
     "--late-rows": ("overlap", "snapshot"),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PROG = "%flow"
 TRIGGER = "notebook"
-_RUNS = ("run", "dry-run", "run-due")
+_RUNS = ("run", "dry-run", "run-due", "quarantine replay")
 """Verbs whose failure is the cell's failure, even though they give a result."""
 _LOOKING_BACK = ("runs list",)
 """Verbs that also take the name of what is declared no more."""
@@ -34,7 +34,7 @@ _LOOKING_BACK = ("runs list",)
 
 @magics_class
 class FlowMagics(Magics, Configurable):
-    """`%flow VERB ...` gives a verb's result; `%%flow connection|table|pipeline` declares, `%%flow query` reads."""
+    """`%flow VERB ...` gives a result; `%%flow connection|table|pipeline|check` declares, `%%flow query` reads."""
 
     widgets = Enum(("auto", "on", "off"), "auto", help="live views: where a front end is there, always, or never").tag(
         config=True
@@ -151,6 +151,7 @@ in a notebook only:
   %%flow connection NAME    a cell of TOML settings declares a connection
   %%flow table NAME         a cell with a column a line declares a table
   %%flow pipeline NAME ...  a cell of SQL declares a pipeline
+  %%flow check NAME         a cell with a check a line: what has to hold before a load commits
   %%flow query NAME ...     a cell of SQL, whose rows go into a frame in the variable NAME"""
 
 

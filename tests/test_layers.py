@@ -9,7 +9,14 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-FACES = {"_core", "config", "normalize", "transforms", "types"}  # re-export only, under the source document's names
+FACES = {
+    "_core",
+    "checks",
+    "config",
+    "normalize",
+    "transforms",
+    "types",
+}  # re-export only, under the names users import
 
 
 def _layers() -> list[str]:

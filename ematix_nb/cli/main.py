@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from ematix_nb.verbs.dispatch import Call
     from ematix_nb.verbs.results import Result
 
-IN_WORKER = frozenset({"run", "run-due", "dry-run", "preview", "plan", "validate", "status"})
+IN_WORKER = frozenset(
+    {"run", "run-due", "backfill", "dry-run", "check", "preview", "plan", "validate", "status", "quarantine replay"}
+)
 """Verbs that may block in a driver: they work in a thread, so that Ctrl-C always gets through."""
 _INTERRUPTED = 130
 _YES = ("y", "yes")

@@ -26,6 +26,7 @@ from ematix_nb.errors import ConfigError, DeclarationError, FlowError, UnknownNa
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ematix_nb.declare.checks import Check
     from ematix_nb.declare.spec import Column, PipelineSpec, TableSpec
 
 PREFIX = "%%flow "
@@ -33,6 +34,7 @@ KINDS = {
     "connection": "%%flow connection NAME: name a system; the body is TOML",
     "table": "%%flow table [SCHEMA.]NAME: declare a table; the body is one column a line",
     "pipeline": "%%flow pipeline NAME --to CONNECTION:TABLE [options]: declare a pipeline; the body is a SELECT",
+    "check": "%%flow check NAME: what has to hold before a load of a pipeline commits; the body is one check a line",
     "query": "%%flow query NAME --from CONNECTION [--into LIBRARY]: rows as a frame in NAME; the body is a SELECT",
 }
 """What a ``%%flow`` cell can be, one line each."""
@@ -73,13 +75,15 @@ OPTIONS: dict[str, Option] = {
     "--column-map": Option("column_map", "pairs", "target=source,..."),
     "--dedup-by": Option("dedup_by", "text", "of one key keep the row with the largest value in this column"),
     "--on-duplicate-key": Option("on_duplicate_key", "text", "last or error"),
-    "--on-null-key": Option("on_null_key", "text", "error"),
+    "--on-null-key": Option("on_null_key", "text", "error or quarantine"),
+    "--max-bad-rows": Option("max_bad_rows", "number", "put up to so many rows that cannot be loaded into quarantine"),
     "--on-drift": Option("on_drift", "text", "evolve, freeze or quarantine"),
     "--on-nul": Option("on_nul", "text", "error or strip"),
     "--empty-source": Option("empty_source", "text", "keep or apply"),
     "--allow-lossy": Option("allow_lossy", "names", "columns that may lose precision"),
     "--partition-column": Option("partition_column", "text", "read in ranges of this column, several at once"),
     "--partitions": Option("partitions", "number", "how many sessions; 4 by default"),
+    "--check": Option("checks", "several", "what has to hold before a load commits: not_null(id); may be repeated"),
     "--post": Option("transforms_post", "several", "SQL to run in the target afterwards; may be repeated"),
     "--continue-on-failure-post": Option("continue_on_failure_post", "flag", "go on when a --post fails"),
 }
@@ -108,6 +112,8 @@ class Cell:
     """Of a connection: its settings as written, secrets included; never print them."""
     columns: tuple[Column, ...] = ()
     """Of a table."""
+    checks: tuple[Check, ...] = ()
+    """Of checks."""
     body_line: int = 2
     """The line of the cell on which the body begins."""
 
@@ -152,6 +158,8 @@ def parse_cell(line: str, body: str) -> Cell:
         return _connection(_only_name(kind, line), body, first)
     if kind == "table":
         return _table(rest.strip(), body, first)
+    if kind == "check":
+        return _checks(line, body, first)
     return _query(line, body, first) if kind == "query" else _pipeline(line, body, first)
 
 
@@ -303,6 +311,13 @@ def _query(line: str, body: str, first: int) -> Cell:
     if "source_connection" not in options:
         raise UsageError("`--from` is missing", hint="--from warehouse", where="cell line 1")
     return Cell("query", name, body, options, body_line=first)
+
+
+def _checks(line: str, body: str, first: int) -> Cell:
+    from ematix_nb.declare.checks import parse_body
+
+    name, _ = _named("check", line, {})
+    return Cell("check", name, body, checks=parse_body(body, first), body_line=first)
 
 
 def _pipeline(line: str, body: str, first: int) -> Cell:

@@ -123,6 +123,9 @@ def _policies(policies: Policies) -> dict[str, Any]:
         "empty_source": policies.empty_source,
         "allow_lossy": sorted(policies.allow_lossy),
         "on_nul": policies.on_nul,
+        # as with checks: only what is used
+        **({"on_null_key": policies.on_null_key} if policies.on_null_key != "error" else {}),
+        **({"max_bad_rows": policies.max_bad_rows} if policies.max_bad_rows is not None else {}),
     }
 
 
@@ -150,6 +153,8 @@ def _pipeline(spec: PipelineSpec) -> dict[str, Any]:
     }
     if spec.late_rows != "overlap":  # what was declared before this option came keeps its fingerprint
         found["late_rows"] = spec.late_rows
+    if spec.all_checks:
+        found["checks"] = [str(check) for check in spec.all_checks]
     return found
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ematix_nb.declare import functions, registry, values
 from ematix_nb.declare.address import check_connection_name, check_pipeline_name, is_address, parse_address
+from ematix_nb.declare.checks import read_checks
 from ematix_nb.declare.fingerprint import connection_name
 from ematix_nb.declare.normalizers import PRE_TRANSFORMS, check_timezone
 from ematix_nb.declare.spec import PipelineSpec, Policies, PreTransform, Query, TargetSpec
@@ -24,7 +25,8 @@ OPTIONS = (
     "target", "targets", "target_connection", "source_connection", "source_table", "name", "schedule", "timezone",
     "catch_up", *LOAD_OPTIONS, "ttl_seconds", "incremental", "watermark_column", "overlap", "late_rows",
     "transforms_pre", "transforms_post", "continue_on_failure_post", "continue_on_target_failure", *_POLICIES,
-    "dedup_by", "allow_lossy", "partition_column", "partitions", "depends_on", "retries", "retry_backoff", "alerts",
+    "dedup_by", "allow_lossy", "max_bad_rows", "checks", "partition_column", "partitions",
+    "depends_on", "retries", "retry_backoff", "alerts",
     *_ALIASES,
 )  # fmt: skip
 """Every keyword of ``@ematix.pipeline``."""
@@ -106,6 +108,7 @@ def _build(function: Any, given: dict[str, Any]) -> PipelineSpec:
         targets=_targets(given),
         source_connection=source,
         policies=_policies(given),
+        checks=read_checks(given.get("checks", ())),
         origin=given.get("origin") or _origin(function),
         line=_line(function),
         description=description,
@@ -221,6 +224,8 @@ def _policies(given: Mapping[str, Any]) -> Policies:
     chosen: dict[str, Any] = {name: values.choice(name, given[name]) for name in _POLICIES if name in given}
     if "dedup_by" in given:
         chosen["dedup_by"] = values.text("dedup_by", given["dedup_by"])
+    if "max_bad_rows" in given:
+        chosen["max_bad_rows"] = values.count("max_bad_rows", given["max_bad_rows"])
     if given.get("allow_lossy"):
         chosen["allow_lossy"] = values.names("allow_lossy", given["allow_lossy"])
     return Policies(**chosen)
@@ -384,6 +389,8 @@ def override(spec: PipelineSpec, **options: Any) -> PipelineSpec:
     if "retries" in given or "retry_backoff" in given:
         present = {"retries": spec.retries, "retry_backoff": spec.retry_backoff}
         changes |= _retries({name: value for name, value in {**present, **given}.items() if value is not None})
+    if "checks" in given:
+        changes["checks"] = read_checks(given["checks"])
     changes |= {name: value for name, value in _steps(given).items() if name in given}
     changed = dataclasses.replace(spec, **changes)
     check_pipeline(changed)

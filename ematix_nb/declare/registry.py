@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import types
     from collections.abc import Iterator
 
+    from ematix_nb.declare.checks import Check
     from ematix_nb.declare.spec import PipelineSpec, TableSpec
 
 _PACKAGE = __name__.partition(".")[0]
@@ -36,9 +37,10 @@ class _State:
     pipelines: dict[str, PipelineSpec] = field(default_factory=dict)
     tables: dict[str, tuple[TableSpec, str]] = field(default_factory=dict)
     transforms: dict[str, Any] = field(default_factory=dict)
+    checks: dict[str, tuple[Check, ...]] = field(default_factory=dict)
 
     def copy(self) -> _State:
-        return _State(dict(self.pipelines), dict(self.tables), dict(self.transforms))
+        return _State(dict(self.pipelines), dict(self.tables), dict(self.transforms), dict(self.checks))
 
 
 _state = _State()
@@ -154,9 +156,28 @@ def register_transform(transform: Any) -> list[str]:
     return [f"transform `{transform.name}` changed"] if changed else []
 
 
+def add_checks(pipeline: str, checks: tuple[Check, ...]) -> list[str]:
+    """Add checks to a declared pipeline, in place of those that were added before; the lines of what changed.
+
+    They stay when the pipeline is declared again.
+
+    Raises:
+        UnknownNameError: There is no such pipeline.
+    """
+    before = get_pipeline(pipeline)
+    _state.checks[pipeline] = checks
+    return difference(before, get_pipeline(pipeline))
+
+
+def with_checks(spec: PipelineSpec) -> PipelineSpec:
+    """A pipeline with the checks that were added to it."""
+    added = _state.checks.get(spec.name, ())
+    return spec if spec.added_checks == added else dataclasses.replace(spec, added_checks=added)
+
+
 def pipelines() -> dict[str, PipelineSpec]:
     """The declared pipelines by name, in the order of declaration."""
-    return dict(_state.pipelines)
+    return {name: with_checks(spec) for name, spec in _state.pipelines.items()}
 
 
 def tables() -> dict[str, TableSpec]:
@@ -177,7 +198,7 @@ def get_pipeline(name: str) -> PipelineSpec:
     """
     if name not in _state.pipelines:
         raise UnknownNameError(f"there is no pipeline `{name}`", known_names(name, _state.pipelines, "pipelines"))
-    return _state.pipelines[name]
+    return with_checks(_state.pipelines[name])
 
 
 def get_table(name: str) -> TableSpec:
@@ -205,6 +226,7 @@ def get_transform(name: str) -> Any:
 def remove_pipeline(name: str) -> None:
     """Forget a pipeline; harmless when there is none of that name."""
     _state.pipelines.pop(name, None)
+    _state.checks.pop(name, None)
 
 
 def clear() -> None:
@@ -220,7 +242,8 @@ def snapshot() -> _State:
 def restore(saved: _State) -> None:
     """Put back what `snapshot` gave."""
     kept = saved.copy()
-    _state.pipelines, _state.tables, _state.transforms = kept.pipelines, kept.tables, kept.transforms
+    _state.pipelines, _state.tables = kept.pipelines, kept.tables
+    _state.transforms, _state.checks = kept.transforms, kept.checks
 
 
 @contextlib.contextmanager

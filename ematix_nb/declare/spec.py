@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable
 
+    from ematix_nb.declare.checks import Check
     from ematix_nb.declare.data_types import DataType
 
 MODES = ("append", "truncate", "merge", "scd2")
@@ -148,6 +149,10 @@ class Policies:
     dedup_by: str | None = None
     """Column that orders rows of one key; the largest wins."""
     on_null_key: str = "error"
+    """Rows without a key, in modes that have keys: ``error`` or ``quarantine``."""
+    max_bad_rows: int | None = None
+    """How many rows that cannot be loaded go to quarantine before the run fails; None: none but those that another
+    policy sends there, and of those all."""
     empty_source: str = "keep"
     """truncate and deletes with no source rows: ``keep`` the target and warn, or ``apply``."""
     allow_lossy: tuple[str, ...] = ()
@@ -192,11 +197,20 @@ class PipelineSpec:
     """The source is read in ranges of this column, by ``partitions`` sessions at once."""
     partitions: int = 1
     policies: Policies = field(default_factory=Policies)
+    checks: tuple[Check, ...] = ()
+    """What has to hold before a load commits."""
+    added_checks: tuple[Check, ...] = ()
+    """Those that were added beside the declaration, by a cell of checks or by ``ematix.check``."""
     origin: str = ""
     """The file or notebook that declared it."""
     line: int = field(default=0, compare=False)
     """Line of its function in that file; 0 when it has none, or stands in a cell."""
     description: str = ""
+
+    @property
+    def all_checks(self) -> tuple[Check, ...]:
+        """Every check, each once."""
+        return tuple(dict.fromkeys((*self.checks, *self.added_checks)))
 
     @property
     def source(self) -> Any:

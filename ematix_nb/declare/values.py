@@ -15,7 +15,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "catch_up": ("latest", "all", "none"),
     "on_drift": ("evolve", "freeze", "quarantine", "warn"),
     "on_duplicate_key": ("last", "error"),
-    "on_null_key": ("error",),
+    "on_null_key": ("error", "quarantine"),
     "empty_source": ("keep", "apply"),
     "on_nul": ("error", "strip"),
     "handle_deletes": ("hard", "soft"),
@@ -62,6 +62,13 @@ def flag(option: str, value: object) -> bool:
     """True or false, and nothing that only resembles it."""
     if not isinstance(value, bool):
         raise DeclarationError(f"{option} is true or false, got {value!r}")
+    return value
+
+
+def count(option: str, value: object) -> int:
+    """A whole number that is not negative."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise DeclarationError(f"{option} is a whole number from 0 on, got {value!r}")
     return value
 
 

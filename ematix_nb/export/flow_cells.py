@@ -190,6 +190,12 @@ def pipeline_code(cell: cells.Cell, identifier: str, table: str | None, doc: str
     return f"{head}\ndef {identifier}(conn):\n" + "\n".join(lines)
 
 
+def checks_code(cell: cells.Cell) -> str:
+    """The call that adds the checks of a cell to its pipeline."""
+    texts = tuple(text_literal(str(check)) for check in cell.checks)
+    return layout(Group("ematix.check(", (text_literal(cell.name), *texts), ")"), explode=True)
+
+
 def _query_literal(sql: str) -> str:
     one = text_literal(sql)
     simple = "\n" not in sql and "\\" not in one and len(f"{INDENT}return {one}") <= WIDTH

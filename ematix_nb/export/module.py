@@ -266,6 +266,8 @@ class _Writer:
             table = self._table_of(cell)
             flow.pipeline_keywords(cell, table)
             return flow_cells.pipeline_code(cell, self._identifier(cell.name, "pipeline"), table, doc)
+        if cell.kind == "check":
+            return self._checks(cell)
         spec = flow.table_spec(cell)
         if flow_cells.has_class_form(spec):
             identifier = self._identifier(flow_cells.class_name(spec.ref.name), "table")
@@ -274,6 +276,12 @@ class _Writer:
             text, used = flow_cells.table_text(cell)
         self.imports |= {(module, name, None) for module, name in used}
         return text
+
+    def _checks(self, cell: flow.Cell) -> str:
+        if not any(unit.key == ("pipeline", cell.name) for unit in self.units):
+            hint = "export the cell that declares it, or tag this one with flow-scratch"
+            raise UsageError(f"the checks are those of pipeline `{cell.name}`, which no exported cell declares", hint)
+        return flow_cells.checks_code(cell)
 
     def _table_of(self, cell: flow.Cell) -> str | None:
         """What ``--table`` of a cell means."""

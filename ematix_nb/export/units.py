@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 EXPORT, SCRATCH, PARAMETERS = "flow-export", "flow-scratch", "parameters"
 _DIRECTIVE = re.compile(r"\s*#\s*flow:\s*(export|scratch|parameters)\s*(?:\n|$)")
 _DECORATORS = ("pipeline", "table", "connection", "transform")
-_REGISTERING = ("register_connection", "connect")
+_REGISTERING = ("register_connection", "connect", "check")
 
 
 @dataclass(frozen=True, eq=False)

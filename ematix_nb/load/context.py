@@ -18,6 +18,22 @@ if TYPE_CHECKING:
 
 
 @dataclass
+class Replay:
+    """Rows of a quarantine that are loaded after all."""
+
+    keys: list[list[tuple[str, int]]] = field(default_factory=list)
+    """For each row that is read, in order: run and number of the row in quarantine, and of its copies."""
+    stay: set[int] = field(default_factory=set)
+    """Which of them, from 0, do not fit this time either."""
+    since: dt.datetime | None = None
+    """When the first of them was put aside: what the target got later is newer; None: that does not matter."""
+
+    def loaded(self) -> list[tuple[str, int]]:
+        """Run and number of the rows that leave the quarantine."""
+        return [key for number, keys in enumerate(self.keys) if number not in self.stay for key in keys]
+
+
+@dataclass
 class RunContext:
     """One run of one target."""
 
@@ -34,6 +50,12 @@ class RunContext:
     """A part of a backfill: only these rows are loaded, and the watermark stays."""
     dry: bool = False
     """Execute and roll back."""
+    checks: bool = True
+    """Make the declared checks; without, the history says that they were left out."""
+    report_checks: bool = False
+    """A check that fails is told in the outcome, and does not end the (dry) run."""
+    replay: Replay | None = None
+    """The rows are those of a quarantine, and leave it when they are loaded."""
     lease_seconds: float = LEASE_SECONDS
     """How long the lease holds without a beat of the heart."""
     earlier: tuple[str, ...] = ()

@@ -15,9 +15,10 @@ from ematix_nb.declare.spec import Column
 from ematix_nb.errors import ConflictError, DataError
 from ematix_nb.events import PhaseStarted, SchemaChanged, Warned
 from ematix_nb.load.batches import META_TYPES, SourceBatches
+from ematix_nb.load.checks import held_against_rows, on_target
 from ematix_nb.load.delta_scratch import Scratch
 from ematix_nb.load.failpoints import failpoint
-from ematix_nb.load.quarantine import check_some_fit, into_delta, write_aside
+from ematix_nb.load.quarantine import check_some_fit, into_delta, may_hold, write_aside
 from ematix_nb.load.schema import VERSIONED
 from ematix_nb.load.sql_load import Outcome
 from ematix_nb.load.targets import TargetSide, own_names
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ematix_nb.backends.delta.places import PlacedRows
+    from ematix_nb.declare.checks import Check
     from ematix_nb.declare.spec import PipelineSpec, TableRef, TargetSpec
     from ematix_nb.load.context import RunContext
     from ematix_nb.load.plan import LoadPlan
@@ -112,8 +114,8 @@ class DeltaLoad:
         failpoint("stage_done")
 
     def _compares(self) -> bool:
-        """Whether rows of the source are compared with rows of the table, or with each other."""
-        if self.plan.mode in KEYED:
+        """Whether rows of the source are compared with rows of the table or with each other, or are checked."""
+        if self.plan.mode in KEYED or self.checks:
             return True
         window = self.plan.window
         return (
@@ -161,8 +163,25 @@ class DeltaLoad:
             self.context.token.check()
             yield batch
 
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """The checks that are made when the rows are there."""
+        return held_against_rows(self.plan.checks) if self.context.checks else ()
+
+    @property
+    def checks_table(self) -> bool:
+        """Whether one of them has to see the whole table."""
+        return any(on_target(check) for check in self.checks)
+
+    def check(self) -> None:
+        """Nothing is left to do: the working database has made the checks, while it was there."""
+        if held_against_rows(self.plan.checks) and not self.context.checks:
+            self.warn("the checks were left out (--no-checks)")
+
     def _is_empty(self) -> bool:
         """Whether the comparison found nothing to change in a table that is there."""
+        if self.plan.mode == "truncate":
+            return False
         return self._scratch is not None and self._scratch.nothing and self._table is not None
 
     def write_state(self, state: DeltaState, lease: Lease, record: RunRecord, mark: Watermark | None) -> None:
@@ -178,7 +197,7 @@ class DeltaLoad:
         keyed = self._scratch is not None and self.plan.mode in KEYED
         table = self._table if keyed else self._newest()
         tags = state.before_commit(table, lease, record, mark)
-        if self.spec.policies.on_drift == "quarantine":
+        if may_hold(self.spec) and self.context.replay is None:
             write_aside(into_delta, self.session, self.thing, self._batches.held, state, record)
         if self.outcome.kept_empty or self._is_empty():
             self.session.commit_nothing(self.thing, table, tags)

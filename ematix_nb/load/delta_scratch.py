@@ -73,6 +73,9 @@ class _Statements(SqlLoad):
         self._compare_counts(inserted, self.session.execute(self.statements.insert_new()))
         return inserted, updated, unchanged
 
+    def _release(self) -> None:
+        """The quarantine lies beside the Delta table, not in here."""
+
     def _own_batches(self) -> str:
         if BATCH_ID not in self.plan.meta:
             return ""
@@ -138,7 +141,7 @@ class Scratch:
         self._limit(max(MEMORY_BYTES, ROWS_AT_HAND * read.bytes // max(read.rows, 1)))
         key = self._load.plan.keys if self._load.plan.mode == "merge" else ()
         self._session.execute(self._dialect.create_table(TARGET, inner_columns(self.columns)))
-        if self._load.table is not None:
+        if self._load.table is not None and self._meets_any:
             self._fetch()
         if key:
             self._check_unique(key)
@@ -146,6 +149,11 @@ class Scratch:
             self._copy()
         self._session.begin()
         self._inner.apply()
+        if self.outcome.kept_empty:
+            self._session.rollback()
+            self._session.begin()
+        if self._load.checks:
+            self._inner.check()
         self._session.commit()
         self._count()
 
@@ -219,8 +227,18 @@ class Scratch:
             done += table.num_rows
 
     @property
+    def _meets_any(self) -> bool:
+        """Whether rows of the table matter at all; rows that are only added, or put in its place, meet none."""
+        mode, load = self._load.plan.mode, self._load
+        if mode == "truncate":
+            return not load.source_rows().rows
+        return mode != "append" or load.plan.window is not None or load.checks_table
+
+    @property
     def _is_met(self) -> bool:
         """Whether only rows matter whose key is staged."""
+        if self._load.checks_table:
+            return False
         if self._load.plan.mode == "merge":
             return not self._load.target.handle_deletes
         return not self._load.target.handle_deletes and self._load.target.ttl is None
@@ -249,6 +267,8 @@ class Scratch:
     def _matters(self) -> str:
         """Which rows of the table the staged ones may meet."""
         plan, quote = self._load.plan, self._dialect.quote
+        if self._load.checks_table:
+            return ""
         if not self._keyed:
             window = plan.window
             if window is None or not window.lower or window.column in plan.hidden:

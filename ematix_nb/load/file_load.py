@@ -12,8 +12,9 @@ from ematix_nb.errors import DataError, UnknownNameError
 from ematix_nb.events import PhaseStarted, Warned
 from ematix_nb.load import window as windows
 from ematix_nb.load.batches import META_TYPES, SourceBatches
+from ematix_nb.load.checks import held_against_rows, settle
 from ematix_nb.load.failpoints import failpoint
-from ematix_nb.load.quarantine import check_some_fit, into_folder, write_aside
+from ematix_nb.load.quarantine import check_some_fit, into_folder, may_hold, write_aside
 from ematix_nb.load.sql_load import Outcome
 from ematix_nb.load.targets import TargetSide, own_names
 from ematix_nb.state.file_state import FileState
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from ematix_nb.declare.spec import PipelineSpec, TableRef, TargetSpec
     from ematix_nb.load.context import RunContext
+    from ematix_nb.load.file_checks import FileChecks
     from ematix_nb.load.plan import LoadPlan
     from ematix_nb.load.source import OpenSource
     from ematix_nb.state.model import Lease, RunRecord, Watermark
@@ -64,10 +66,18 @@ class FileLoad:
         self.batches = SourceBatches(plan, source, context, session.store)
         self._options = dict(target.write_options)
         self._files: list[str] = []
+        self._checks: FileChecks | None = None
         self._state: tuple[FileState, Lease, RunRecord, Watermark | None] | None = None
 
     def prepare(self) -> None:
         """Write the hidden files (a dry run only counts)."""
+        try:
+            self._write()
+        except BaseException:
+            self._close_checks()
+            raise
+
+    def _write(self) -> None:
         self.context.listener.on_event(
             PhaseStarted(run_id=self.context.run_id, pipeline=self.plan.pipeline, phase="read")
         )
@@ -77,7 +87,7 @@ class FileLoad:
         columns = [column for column in self.plan.data if column.name not in self.plan.hidden]
         columns += [Column(name, self.session.store(META_TYPES[name]).type) for name in self.plan.meta]
         failpoint("stage_create")
-        written = _Counter(self._new_rows())
+        written = _Counter(self._checked(self._new_rows()))
         if self.context.dry:
             collections.deque(written, maxlen=0)
         else:
@@ -93,6 +103,42 @@ class FileLoad:
         check_some_fit(self.plan.mode, self.outcome.counts)
         self.outcome.watermark = self.batches.watermark
         failpoint("stage_done")
+
+    def _checked(self, rows: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The rows; where checks are declared they are kept for them."""
+        if not held_against_rows(self.plan.checks) or not self.context.checks:
+            return rows
+        from ematix_nb.load.file_checks import FileChecks
+
+        self._checks = FileChecks(self.plan, self.session, self.thing, self.context)
+        return self._checks.kept(rows)
+
+    def check(self) -> None:
+        """Make the declared checks on the rows that are written, and on the folder as it would be.
+
+        Raises:
+            CheckFailedError: One does not hold.
+        """
+        if self._checks is None:
+            if held_against_rows(self.plan.checks):
+                self._warn("the checks were left out (--no-checks)")
+            return
+        self.context.listener.on_event(
+            PhaseStarted(run_id=self.context.run_id, pipeline=self.plan.pipeline, phase="check")
+        )
+        replaces = self.plan.mode == "truncate"
+        try:
+            self.outcome.checks = self._checks.results(replaces=replaces, kept_empty=self.outcome.kept_empty)
+        finally:
+            self._close_checks()
+        if not self.context.report_checks:
+            for warning in settle(self.outcome.checks):
+                self._warn(warning)
+        self.context.token.check()
+
+    def _close_checks(self) -> None:
+        if self._checks is not None:
+            self._checks.close()
 
     def apply(self) -> None:
         """Decide what an empty source means; the files themselves are published by the commit."""
@@ -118,7 +164,7 @@ class FileLoad:
         """Publish files and state by one conditional create."""
         if self._state is not None:
             state, lease, record, mark = self._state
-            if self.spec.policies.on_drift == "quarantine":
+            if may_hold(self.spec) and self.context.replay is None:
                 write_aside(into_folder, self.session, self.thing, self.batches.held, state, record)
             state.publish(lease, record, mark, self._listed)
 
@@ -126,6 +172,7 @@ class FileLoad:
         """Remove what a dry run or a failed run left."""
         if self.batches.held is not None:
             self.batches.held.close()
+        self._close_checks()
         if self._state is None:
             self.session.discard(self.thing, self.context.run_id)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ematix_nb.backends.base import Verdict
 
 if TYPE_CHECKING:
+    from ematix_nb.declare.checks import Check
     from ematix_nb.declare.data_types import DataType
     from ematix_nb.declare.spec import Column, TableRef
 
@@ -72,10 +73,30 @@ class Quarantine:
     """The table or folder beside the target; it is made by the first run that needs it."""
     columns: tuple[tuple[str, str], ...]
     """Columns that decide, with the reason: ``("more", "is not in the target")``."""
+    null_keys: tuple[str, ...] = ()
+    """Key columns: a row that has none goes there."""
+    checks: tuple[Check, ...] = ()
+    """Checks of single rows that put those aside that break them."""
+    limit: int | None = None
+    """More rows than that fail the run; None: there is no limit."""
 
     def words(self) -> str:
         """For people: where to, and when."""
-        return f"rows go to {self.name} when " + " or ".join(f"`{column}` {why}" for column, why in self.columns)
+        reasons = [f"`{column}` {why}" for column, why in self.columns]
+        reasons += [f"key `{key}` is NULL" for key in self.null_keys]
+        reasons += [f"{check} does not hold" for check in self.checks]
+        most = f" (at most {self.limit:,}; one more fails the run)" if self.limit is not None else ""
+        return f"rows go to {self.name} when {' or '.join(reasons)}{most}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {
+            "name": self.name,
+            "columns": dict(self.columns),
+            "null_keys": list(self.null_keys),
+            "checks": [str(check) for check in self.checks],
+            "max_bad_rows": self.limit,
+        }
 
 
 @dataclass(frozen=True)
@@ -129,6 +150,8 @@ class LoadPlan:
     """By how many sessions at once, in one snapshot."""
     quarantine: Quarantine | None = None
     """Some rows may not fit, and are held beside the target; None: there are none, or they fail the run."""
+    checks: tuple[Check, ...] = ()
+    """What has to hold before the commit."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON for ``--format json``."""
@@ -158,9 +181,8 @@ class LoadPlan:
             "route_reason": self.route_reason,
             "partitions": self.partitions,
             "partition_column": self.partition_column or None,
-            "quarantine": {"name": self.quarantine.name, "columns": dict(self.quarantine.columns)}
-            if self.quarantine
-            else None,
+            "quarantine": self.quarantine.as_dict() if self.quarantine else None,
+            "checks": [str(check) for check in self.checks],
             "schema_changes": [change.text for change in self.schema_changes],
             "schema_sql": [change.sql for change in self.schema_changes if change.sql],
             "statements": list(self.statements),

@@ -14,6 +14,7 @@ from ematix_nb.errors import (
     FlowError,
 )
 from ematix_nb.load import window as windows
+from ematix_nb.load.checks import held_against_rows, plan_checks
 from ematix_nb.load.columns import (
     check_needed,
     choose_keys,
@@ -23,10 +24,9 @@ from ematix_nb.load.columns import (
     value_columns,
     with_hidden,
 )
-from ematix_nb.load.drift import QUARANTINE
 from ematix_nb.load.late import SNAPSHOT
 from ematix_nb.load.plan import ARROW, INSERT_SELECT, ColumnPlan, LoadPlan, Quarantine
-from ematix_nb.load.quarantine import beside, plan_quarantine, table_beside
+from ematix_nb.load.quarantine import beside, may_hold, plan_quarantine, table_beside
 from ematix_nb.load.reading import Reading, plan_reading
 from ematix_nb.load.routes import choose_route, partitions_of
 from ematix_nb.load.schema import SchemaPlan, plan_schema
@@ -94,11 +94,13 @@ def _plan(
     data = with_hidden(schema.data, reading, side)
     columns = column_plans(spec, reading, data, verdicts)
     check_needed(side, reading, keys, schema)
-    quarantine = _quarantine(spec, target, side, schema, columns)
+    checks = plan_checks(spec, side, schema.data, schema.meta) if spec.all_checks else ()
+    quarantine = _quarantine(spec, target, side, schema, columns, (*keys, *((reading.event,) if reading.event else ())))
     update, compare = value_columns(target, schema, keys, reading.event)
     route, reason, staged = choose_route(target, source, side, reading, columns)
     if quarantine is not None:
         route, reason, staged = ARROW, "each row is checked: some may go to quarantine", side.capabilities.has_sql
+    staged = staged or (side.capabilities.has_sql and bool(held_against_rows(checks)))
     partitions, words = partitions_of(spec, source, reading)
     if partitions > 1 and route != INSERT_SELECT:
         route, reason = ARROW, words
@@ -137,6 +139,7 @@ def _plan(
         partition_column=(spec.partition_column or "") if partitions > 1 and route == ARROW else "",
         partitions=partitions if route == ARROW else 1,
         quarantine=quarantine,
+        checks=checks,
     )
 
 
@@ -238,14 +241,19 @@ def _schema(
 
 
 def _quarantine(
-    spec: PipelineSpec, target: TargetSpec, side: TargetSide, schema: SchemaPlan, columns: Sequence[ColumnPlan]
+    spec: PipelineSpec,
+    target: TargetSpec,
+    side: TargetSide,
+    schema: SchemaPlan,
+    columns: Sequence[ColumnPlan],
+    keys: Sequence[str],
 ) -> Quarantine | None:
-    if spec.policies.on_drift != QUARANTINE:
+    if not may_hold(spec):
         return None
     if not side.capabilities.has_sql:
-        return plan_quarantine(beside(file_thing(target)), schema.left_out, columns)
+        return plan_quarantine(beside(file_thing(target)), spec, schema.left_out, columns, keys)
     ref = table_beside(side.ref)
-    found = plan_quarantine(str(ref), schema.left_out, columns)
+    found = plan_quarantine(str(ref), spec, schema.left_out, columns, keys)
     if found is not None:
         side.dialect.table(ref)  # refuses a name that is too long there
     return found

@@ -1,7 +1,8 @@
-"""Rows that a target cannot take as it is (``on_drift="quarantine"``): told apart, and held beside the target.
+"""Rows that a target cannot take: told apart, and held beside the target.
 
-A row goes there whole, as JSON, when a column holds a value that the target's column cannot hold, or when a column
-that the target does not have holds a value at all. All other rows are loaded; the target itself is not changed.
+A row goes there whole, as JSON, when a column holds a value that the target's column cannot hold, when a column that
+the target does not have holds a value at all, when it has no key, or when it breaks a check that says so. All other
+rows are loaded; the target itself is not changed.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.base import Manifest, Verdict
+from ematix_nb.connections import redact
 from ematix_nb.declare.arrow_values import moment
 from ematix_nb.declare.data_types import BIGINT, TEXT, TIMESTAMPTZ, UUID, DataType, to_arrow
 from ematix_nb.declare.spec import Column, TableRef
 from ematix_nb.errors import ConflictError, DataError, LockedError, SchemaDriftError
 from ematix_nb.load.conversions import caster, iso_interval, misfits, plain_text
+from ematix_nb.load.drift import QUARANTINE
 from ematix_nb.load.failpoints import ASIDE, failpoint
 from ematix_nb.load.plan import Quarantine
+from ematix_nb.load.row_checks import finders, null_key
 from ematix_nb.words import counted
 
 if TYPE_CHECKING:
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ematix_nb.declare.data_types import Stored
+    from ematix_nb.declare.spec import PipelineSpec
     from ematix_nb.load.context import RunContext
     from ematix_nb.load.plan import ColumnPlan, LoadPlan
     from ematix_nb.sql.dialect import Dialect
@@ -44,6 +49,7 @@ COLUMNS = (
     Column("source_row", DataType("json"), nullable=False),
 )
 """What a table of such rows holds; ``row_number`` counts from 1 in the order in which the run read."""
+SHOWN_REASONS = 5
 TRIES = 20
 KEPT_RUNS = 200
 """How many runs are looked at: as many as a state keeps."""
@@ -64,15 +70,38 @@ def table_beside(ref: TableRef) -> TableRef:
     return TableRef(ref.schema, beside(ref.name))
 
 
-def plan_quarantine(name: str, left_out: Sequence[str], columns: Sequence[ColumnPlan]) -> Quarantine | None:
-    """Which columns decide whether a row fits; None when every row does."""
-    doubtful = [(column, "is not in the target") for column in left_out]
+def may_hold(spec: PipelineSpec) -> bool:
+    """Whether loads of a pipeline may put rows aside at all."""
+    policies = spec.policies
+    chosen = QUARANTINE in (policies.on_drift, policies.on_null_key) or bool(policies.max_bad_rows)
+    return chosen or any(check.on_fail == QUARANTINE for check in spec.all_checks)
+
+
+def plan_quarantine(
+    name: str, spec: PipelineSpec, left_out: Sequence[str], columns: Sequence[ColumnPlan], keys: Sequence[str]
+) -> Quarantine | None:
+    """What decides whether a row is loaded; None when every row is.
+
+    Args:
+        name: The table or folder beside the target.
+        spec: Says what may go there.
+        left_out: Columns that the target does not have.
+        columns: Those that it has.
+        keys: The key columns, and the one that dates versions.
+    """
+    policies = spec.policies
+    drift = policies.on_drift == QUARANTINE
+    doubtful = [(column, "is not in the target") for column in left_out if drift]
     for column in columns:
         if column.verdict is Verdict.REFUSED:
             doubtful.append((column.name, f"({column.source_type}) does not go into {column.target_type}"))
-        elif column.reason.startswith("each"):
+        elif column.reason.startswith("each") and (drift or policies.max_bad_rows):
             doubtful.append((column.name, f"({column.source_type}) may not fit {column.target_type}"))
-    return Quarantine(name, tuple(doubtful)) if doubtful else None
+    nulls = tuple(keys) if policies.on_null_key == QUARANTINE or policies.max_bad_rows else ()
+    checks = tuple(check for check in spec.all_checks if check.on_fail == QUARANTINE)
+    if not (doubtful or nulls or checks):
+        return None
+    return Quarantine(name, tuple(doubtful), nulls, checks, policies.max_bad_rows)
 
 
 def stored_columns(store: Callable[[DataType], Stored]) -> list[Column]:
@@ -114,6 +143,11 @@ class Splitter:
                 self._checks.append((name, functools.partial(_given, f"column `{name}` {why}")))
             else:
                 self._checks.append((name, misfits(name, kinds[name], column.target_type)))
+        for name in plan.quarantine.null_keys if plan.quarantine else ():
+            self._checks.append((name, null_key(name)))
+        stored = {column.name: column.type for column in plan.data}
+        for check in plan.quarantine.checks if plan.quarantine else ():
+            self._checks += finders(check, kinds, stored)
 
     def reasons(self, batch: pa.RecordBatch, before: int) -> dict[int, list[tuple[str, str]]]:
         """Row of the batch -> the columns for which it does not fit, each with the reason; empty when all fit."""
@@ -155,6 +189,11 @@ class Held:
         self.rows = 0
         self.columns: collections.Counter[str] = collections.Counter()
         """For each column the rows that do not fit because of it."""
+        self._limit = plan.quarantine.limit if plan.quarantine is not None else None
+        self._first: list[str] = []
+        if context.replay is not None:
+            self._limit = None
+            context.replay.stay.clear()
 
     def take(self, batch: pa.RecordBatch, before: int) -> pa.RecordBatch:
         """Keep the rows that do not fit; the others (a dry run only counts)."""
@@ -163,17 +202,31 @@ class Held:
             return batch
         rows = sorted(reasons)
         self.rows += len(rows)
-        self.columns.update(name for row in rows for name, _ in reasons[row])
-        if not self._context.dry:
-            told = ["; ".join(reason for _, reason in reasons[row]) for row in rows]
+        self.columns.update(name for row in rows for name in {name for name, _ in reasons[row]})
+        told = ["; ".join(reason for _, reason in reasons[row]) for row in rows]
+        self._check_limit(told)
+        if self._context.replay is not None:
+            self._context.replay.stay.update(before + row for row in rows)
+        elif not self._context.dry:
             self._write(batch, rows, before, told)
         return without(batch, rows)
+
+    def _check_limit(self, told: list[str]) -> None:
+        """Refuse more rows than may be put aside."""
+        self._first += told[: SHOWN_REASONS - len(self._first)]
+        if self._limit is None or self.rows <= self._limit:
+            return
+        shown = "\n  ".join(redact(reason) for reason in self._first)
+        message = f"more than {counted(self._limit, 'row')} cannot be loaded (max_bad_rows={self._limit})\n  {shown}"
+        raise DataError(message, "correct them in the SELECT, or allow more; nothing was written")
 
     def words(self) -> str:
         """How many rows, where, and because of which columns."""
         name = self._plan.quarantine.name if self._plan.quarantine else ""
         because = ", ".join(f"`{column}` ({rows})" for column, rows in sorted(self.columns.items()))
         there = "would go to" if self._context.dry else "are in"
+        if self._context.replay is not None:
+            there = "stay in"
         return f"{counted(self.rows, 'row')} did not fit and {there} `{name}`, because of {because}"
 
     def batches(self, store: Callable[[DataType], Stored]) -> Iterator[pa.RecordBatch]:

@@ -32,6 +32,7 @@ from ematix_nb.load.failpoints import failpoint
 from ematix_nb.load.failure import recorded
 from ematix_nb.load.heartbeat import Heartbeat
 from ematix_nb.load.planner import make_plan
+from ematix_nb.load.quarantine_rows import REPLAYED, as_ranges, refuse_replayed
 from ematix_nb.load.source import open_source
 from ematix_nb.load.spans import METRIC
 from ematix_nb.load.sql_load import SqlLoad
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ematix_nb.declare.spec import PipelineSpec, TargetSpec
+    from ematix_nb.load.checks import CheckResult
     from ematix_nb.load.context import RunContext
     from ematix_nb.load.plan import LoadPlan
     from ematix_nb.load.source import OpenSource
@@ -70,6 +72,8 @@ class TargetOutcome:
     seconds: float = 0.0
     watermark_before: str = ""
     watermark_after: str = ""
+    checks: tuple[CheckResult, ...] = ()
+    """How the declared checks ended."""
 
 
 class OpenTarget:
@@ -284,6 +288,8 @@ def _attempt(
 
     None when another writer was first and the load can be worked out anew.
     """
+    if context.replay is not None:
+        refuse_replayed(side.state, side.spec.name, [key for keys in context.replay.keys for key in keys])
     stored = side.watermark()
     failpoint("read_state")
     plan = make_plan(
@@ -305,6 +311,7 @@ def _attempt(
             if loader.outcome.kept_empty and side.is_sql:
                 side.session.rollback()
                 _begin(side)
+            loader.check()
             done = _commit(side, loader, plan, lease, record, stored, context)
     except ConflictError as error:
         _again(loader, context, attempt, error)
@@ -372,7 +379,7 @@ def _commit(
         finished_at=finished,
         watermark_before=before,
         watermark_after=mark.value if mark else before,
-        metrics={**record.metrics, **({"warnings": loader.outcome.warnings} if loader.outcome.warnings else {})},
+        metrics={**record.metrics, **_metrics(loader)},
     )
     loader.write_state(side.state, lease, record, mark)
     failpoint("history_write")
@@ -388,6 +395,7 @@ def _commit(
         seconds=(finished - context.started).total_seconds(),
         watermark_before=before,
         watermark_after=record.watermark_after,
+        checks=loader.outcome.checks,
     )
     side.landing = done
     loader.commit()
@@ -395,6 +403,19 @@ def _commit(
     failpoint("commit")
     failpoint("ack_source")
     return done
+
+
+def _metrics(loader: Any) -> dict[str, Any]:
+    """What the history keeps of a run beside its counts."""
+    found: dict[str, Any] = {"warnings": loader.outcome.warnings} if loader.outcome.warnings else {}
+    replay = loader.context.replay
+    if replay is not None and not loader.session.capabilities.has_sql:
+        found[REPLAYED] = as_ranges(replay.loaded())
+    if loader.outcome.checks:
+        found["checks"] = [
+            {"check": one.check, "status": one.status, "rows": one.rows} for one in loader.outcome.checks
+        ]
+    return found
 
 
 def _took_over(lease: Lease) -> tuple[str, ...]:
@@ -422,6 +443,10 @@ def _dry_run(side: OpenTarget, source: OpenSource, plan: LoadPlan, context: RunC
         loader.prepare()
         _begin(side)
         loader.apply()
+        if loader.outcome.kept_empty and side.is_sql:
+            side.session.rollback()
+            _begin(side)
+        loader.check()
     finally:
         context.token.noticed()
         if side.is_sql:
@@ -438,6 +463,7 @@ def _dry_run(side: OpenTarget, source: OpenSource, plan: LoadPlan, context: RunC
         seconds=(context.clock.now() - context.started).total_seconds(),
         watermark_before=plan.window.stored if plan.window else "",
         watermark_after=loader.outcome.watermark,
+        checks=loader.outcome.checks,
     )
 
 

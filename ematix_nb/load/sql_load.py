@@ -12,9 +12,11 @@ from ematix_nb.errors import DataError
 from ematix_nb.events import PhaseStarted, SchemaChanged, Warned
 from ematix_nb.load import window as windows
 from ematix_nb.load.batches import META_TYPES, SourceBatches
+from ematix_nb.load.checks import CheckResult, SqlChecks, held_against_rows, settle
 from ematix_nb.load.failpoints import failpoint
 from ematix_nb.load.plan import COPY_THROUGH, INSERT_SELECT
 from ematix_nb.load.quarantine import check_columns, check_some_fit, create_statement, stored_columns, table_beside
+from ematix_nb.load.quarantine_rows import remove_keys
 from ematix_nb.load.targets import own_names
 from ematix_nb.sql.statements import CHAIN, NEW_VERSIONS, LoadStatements
 from ematix_nb.words import counted
@@ -43,6 +45,8 @@ class Outcome:
     warnings: list[str] = field(default_factory=list)
     kept_empty: bool = False
     """The source gave no rows and the target was left as it was."""
+    checks: tuple[CheckResult, ...] = ()
+    """How the declared checks ended."""
 
     def add(self, name: str, rows: int) -> None:
         """Add to a count."""
@@ -126,6 +130,24 @@ class SqlLoad:
         self._check_counts()
         failpoint("check_counts")
 
+    def check(self) -> None:
+        """Hold the declared checks against the staged rows and the changed target, inside the open transaction.
+
+        Raises:
+            CheckFailedError: One does not hold.
+        """
+        if not held_against_rows(self.plan.checks):
+            return
+        if not self.context.checks:
+            self._warn("the checks were left out (--no-checks)")
+            return
+        self._phase("check")
+        self.outcome.checks = SqlChecks(self.plan, self.session, self.context.started, STAGE, self.plan.ref).results()
+        if not self.context.report_checks:
+            for warning in settle(self.outcome.checks):
+                self._warn(warning)
+        self.context.token.check()
+
     def _change_schema(self) -> None:
         if self.plan.ref != self._real:
             self._stand_in()
@@ -153,10 +175,12 @@ class SqlLoad:
     @property
     def _holds(self) -> bool:
         """Whether rows have to be written beside the target."""
-        return self.plan.quarantine is not None and bool(self.batches.quarantined) and not self.context.dry
+        aside = self.plan.quarantine is not None and bool(self.batches.quarantined)
+        return aside and not self.context.dry and self.context.replay is None
 
     def _hold(self) -> None:
-        """Write the rows that do not fit, in the transaction of those that do."""
+        """Write the rows that do not fit, in the transaction of those that do; or take those out that do now."""
+        self._release()
         held = self.batches.held
         if held is None or not held.rows:
             return
@@ -165,6 +189,11 @@ class SqlLoad:
         if self._holds:
             store = self.session.dialect.store
             self.session.write(table_beside(self._real), stored_columns(store), held.batches(store))
+
+    def _release(self) -> None:
+        """Take the rows out of the quarantine that are loaded after all."""
+        if self.context.replay is not None:
+            remove_keys(self.session, table_beside(self._real), self.plan.pipeline, self.context.replay.loaded())
 
     def _stand_in(self) -> None:
         """A temporary table that looks and is filled like the target, with the planned changes: nobody else sees it."""
@@ -318,6 +347,7 @@ class SqlLoad:
 
     def _merge(self) -> None:
         self._check_keys(())
+        self._check_newer()
         self._deduplicate(self._order_column(), ())
         self._drop_overtaken()
         inserted, updated, unchanged = self._upsert_in_one() if self._tells_touched() else self._upsert_and_count()
@@ -372,6 +402,7 @@ class SqlLoad:
 
     def _scd2_snapshot(self) -> None:
         self._check_keys(())
+        self._check_newer()
         self._deduplicate(self._order_column(), ())
         if self._tells_touched():
             staged = self._staged_rows()
@@ -439,6 +470,22 @@ class SqlLoad:
         if missing:
             message = f"{counted(missing, 'row has', 'rows have')} no value in a key column ({', '.join(names)})"
             raise DataError(message, "filter them in the SELECT, or choose other keys")
+
+    def _check_newer(self) -> None:
+        """Refuse rows of a quarantine that are older than what the target has for their keys."""
+        replay = self.context.replay
+        if replay is None or replay.since is None:
+            return
+        if LOADED_AT not in self.plan.meta:
+            self._warn(f"the target has no {LOADED_AT}: its rows may have been newer than those of the quarantine")
+            return
+        keys = self.session.fetch(self.statements.changed_later(replay.since, SAMPLE_KEYS))
+        if keys:
+            shown = "; ".join(", ".join(str(value) for value in key) for key in keys)
+            named = ", ".join(self.plan.keys)
+            message = f"the target was given newer rows for keys of rows in quarantine ({named}): {shown}"
+            hint = "purge the older rows, choose others with --run, or load them over the newer ones with --overwrite"
+            raise DataError(message, hint)
 
     def _deduplicate(self, order_by: str | None, extra: tuple[str, ...]) -> None:
         samples = self.session.fetch(self.statements.duplicate_keys(extra, SAMPLE_KEYS))

@@ -267,6 +267,10 @@ class Dialect:
         """An expression that sorts like the values (where times are text, texts of several forms may mean one time)."""
         return expression
 
+    def beyond(self, expression: str, kind: DataType, sign: str, bound: decimal.Decimal) -> str:
+        """A number ``<`` or ``>`` a bound, which is written as it is: a cast to the column's type could round it."""
+        return f"{expression} {sign} {bound:f}"
+
     def orderable(self, kind: DataType) -> bool:
         """Whether the stored form of a type sorts like its values (decimals kept as text do not)."""
         return True

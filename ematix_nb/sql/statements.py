@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ematix_nb.declare.data_types import BOOLEAN, BYTES, TIMESTAMPTZ
 from ematix_nb.declare.spec import (
     IS_CURRENT,
+    LOADED_AT,
     ROW_HASH,
     VALID_FROM,
     VALID_TO,
@@ -189,6 +190,17 @@ class LoadStatements:
             f"  SELECT {place} AS ematix_place, row_number() OVER (PARTITION BY {self._comparable((*self.keys, *extra))}"
             f" ORDER BY {order}{place} DESC) AS ematix_rank FROM {self._stage}\n"
             f") AS ranked WHERE ematix_rank > 1",
+        )
+
+    def changed_later(self, since: dt.datetime, limit: int) -> str:
+        """Samples of staged keys whose row in the target was written after a moment (key columns as text)."""
+        quote = self.dialect.quote
+        texts = ", ".join(self.dialect.as_text(f"s.{quote(key)}", self.column(key).type) for key in self.keys)
+        written = self.dialect.ordered(f"t.{quote(LOADED_AT)}", TIMESTAMPTZ)
+        moment = self.dialect.ordered(self.dialect.literal(since, TIMESTAMPTZ), TIMESTAMPTZ)
+        return (
+            f"SELECT {texts} FROM {self._stage} AS s JOIN {self._target} AS t ON {self._same_key('s', 't')}"
+            f" WHERE {written} > {moment} LIMIT {limit}"
         )
 
     # -- merge ------------------------------------------------------------------------------------------------

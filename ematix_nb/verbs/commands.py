@@ -130,6 +130,7 @@ def run(call: Call) -> Result:
                 run_pipeline(
                     spec,
                     full_refresh=options["full_refresh"],
+                    no_checks=options["no_checks"],
                     wait=options["wait"],
                     trigger=call.trigger,
                     **call.run_options(),
@@ -185,6 +186,13 @@ def dry_run(call: Call) -> Result:
         )
 
     return _each(_specs(call), one, go_on=call.options["continue"])
+
+
+def check(call: Call) -> TableResult:
+    """Make the checks of the named pipelines on what a run would load; nothing is written."""
+    from ematix_nb.verbs.checks import check as make
+
+    return make(_specs(call), full_refresh=call.options["full_refresh"], **call.run_options())
 
 
 def run_due(call: Call) -> DueResult:

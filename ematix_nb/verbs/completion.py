@@ -39,7 +39,7 @@ def _choices(before: list[str], last: str, registry: Any) -> Iterable[str]:
         return verbs()
     below = actions(verb)
     if below:
-        names = known(registry, "pipeline") if verb in ("runs", "watermark") else ()
+        names = known(registry, "pipeline") if verb in ("runs", "watermark", "quarantine") else ()
         return [*below, *names]
     places = [(form, kind) for form, kind, *_ in table if not form.startswith("-")]
     if not places:

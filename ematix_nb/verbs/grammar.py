@@ -47,6 +47,7 @@ GLOBALS: tuple[Argument, ...] = (
 """Options of every verb; they may stand before or after it."""
 
 _FROM_CONNECTION: Argument = ("--connection NAME", "connection", None, "all runs that this database has a history of")
+_OF_RUN: Argument = ("--run ID", "text", None, "only rows that this run put there; its id, or the beginning of it")
 _RUNS: tuple[Argument, ...] = (
     ("[NAME]", "pipeline", None, "only this pipeline"),
     ("--last N", "count:1:100000", 20, "how many of the newest runs"),
@@ -73,6 +74,7 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
             ),
             ("--continue", "flag", False, "go on with the next pipeline when one fails"),
             ("--with-parents", "flag", False, "first run the pipelines that these depend on, and theirs"),
+            ("--no-checks", "flag", False, "leave the declared checks out, this once; the history says so"),
             _LOG,
             _YES,
             _STRICT,
@@ -130,6 +132,14 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
             ("--full-refresh", "flag", False, "read everything, whatever the watermark says"),
             ("--continue", "flag", False, "go on with the next pipeline when one fails"),
             _LOG,
+        ),
+    ),
+    "check": (
+        "execute, make every check that is declared, and roll back; exit 1 when one fails",
+        "commands:check",
+        (
+            ("NAME...", "pipeline", (), "pipelines, each once"),
+            ("--full-refresh", "flag", False, "read everything, whatever the watermark says"),
         ),
     ),
     "plan": (
@@ -234,6 +244,35 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
         "watermark:reset",
         (("NAME", "pipeline", None, "a pipeline"), _YES),
     ),
+    "quarantine": ("look at rows that were not loaded, load them after all, or remove them", "", ()),
+    "quarantine list": (
+        "list the runs whose rows are in quarantine: how many, and why",
+        "quarantine:listed",
+        (("[NAME]", "pipeline", None, "a pipeline; all when none is named"),),
+    ),
+    "quarantine show": (
+        "show rows in quarantine, with the reason of each",
+        "quarantine:show",
+        (
+            ("NAME", "pipeline", None, "a pipeline"),
+            _OF_RUN,
+            ("--limit N", "count:1:100000", 20, "rows to show, 1 to 100000"),
+        ),
+    ),
+    "quarantine replay": (
+        "load rows in quarantine as the pipeline is declared now; those that still do not fit stay",
+        "quarantine:replay",
+        (
+            ("NAME", "pipeline", None, "a pipeline"),
+            _OF_RUN,
+            ("--overwrite", "flag", False, "also where the target was given a newer row for the key since"),
+        ),
+    ),
+    "quarantine purge": (
+        "remove rows from quarantine without loading them",
+        "quarantine:purge",
+        (("NAME", "pipeline", None, "a pipeline"), _OF_RUN, _YES),
+    ),
     "export": (
         "turn a notebook into a module",
         "commands:export",
@@ -272,7 +311,13 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
 }
 """Verb -> (help line, ``module:function`` below `ematix_nb.verbs`, arguments). ``a b`` is action b of verb a."""
 
-DEFAULT_ACTIONS = {"runs": "list", "connections": "list", "transform": "list", "watermark": "show"}
+DEFAULT_ACTIONS = {
+    "runs": "list",
+    "connections": "list",
+    "transform": "list",
+    "watermark": "show",
+    "quarantine": "list",
+}
 """What a verb with actions does when none is named."""
 
 MAGIC_ARGUMENTS: dict[str, tuple[Argument, ...]] = {

@@ -67,6 +67,7 @@ def target_facts(target: TargetPreview) -> list[tuple[str, str]]:
     facts += [("schema", text) for text in changes]
     if plan.quarantine is not None:
         facts.append(("quarantine", plan.quarantine.words()))
+    facts += [("check", str(check)) for check in plan.checks]
     if target.expected:
         facts.append(("rows", expected_words(target.expected)))
     return facts

@@ -172,6 +172,7 @@ class RunResult(Result, Frames):
                     "seconds": round(outcome.seconds, 3),
                     "watermark_before": outcome.watermark_before,
                     "watermark_after": outcome.watermark_after,
+                    "checks": [check.as_dict() for check in outcome.checks],
                 }
                 for outcome in self.targets
             ],

@@ -47,6 +47,8 @@ def run(  # noqa: PLR0913  the options of the verb
     trigger: str = "manual",
     slot: dt.datetime | None = None,
     overrides: dict[str, Any] | None = None,
+    no_checks: bool = False,
+    report_checks: bool = False,
     lease_seconds: float = LEASE_SECONDS,
 ) -> RunResult:
     """Run a pipeline, all targets in order.
@@ -61,6 +63,8 @@ def run(  # noqa: PLR0913  the options of the verb
         trigger: What started it, for the history.
         slot: The scheduled time that fired it.
         overrides: Options replaced for this run.
+        no_checks: Leave the declared checks out; the history says so.
+        report_checks: Of a dry run: checks that fail are in the result, and do not end it.
         lease_seconds: How long the lease holds when this process hangs.
 
     Returns:
@@ -81,6 +85,8 @@ def run(  # noqa: PLR0913  the options of the verb
         slot=slot,
         full_refresh=full_refresh,
         dry=dry,
+        checks=not no_checks,
+        report_checks=report_checks and dry,
         lease_seconds=lease_seconds,
     )
     outcomes: list[TargetOutcome] = []

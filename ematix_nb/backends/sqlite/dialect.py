@@ -15,10 +15,11 @@ from ematix_nb.errors import DataError, SchemaDriftError
 from ematix_nb.sql.dialect import NUL, Dialect
 
 from . import types
-from .functions import DOUBLE_TEXT, ORDERED_TIME, SHA256
+from .functions import COMPARED_DECIMAL, DOUBLE_TEXT, ORDERED_TIME, SHA256
 from .values import encode
 
 if TYPE_CHECKING:
+    import decimal
     from collections.abc import Collection, Sequence
 
     from ematix_nb.declare.spec import Column
@@ -48,6 +49,12 @@ class SQLiteDialect(Dialect):
     def orderable(self, kind: DataType) -> bool:
         """Decimals with a fraction are kept as text, which sorts like words."""
         return not types.type_name(kind).startswith("DECIMAL_TEXT")
+
+    def beyond(self, expression: str, kind: DataType, sign: str, bound: decimal.Decimal) -> str:
+        """Decimals that are kept as text are compared as the numbers they are."""
+        if self.orderable(kind):
+            return super().beyond(expression, kind, sign, bound)
+        return f"{COMPARED_DECIMAL}({expression}, '{bound:f}') {sign} 0"
 
     def ordered(self, expression: str, kind: DataType) -> str:
         """Times in one form: ``2026-01-31T10:00:00`` and ``2026-01-31 10:00:00.000000`` are one moment."""

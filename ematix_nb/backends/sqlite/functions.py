@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import decimal
 import hashlib
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 SHA256 = "ematix_sha256"
 DOUBLE_TEXT = "ematix_double_text"
 ORDERED_TIME = "ematix_ordered_time"
+COMPARED_DECIMAL = "ematix_compared_decimal"
 _FORM_LENGTH = len("2026-01-31 10:00:00.000000")
 
 
@@ -47,10 +49,27 @@ def ordered_time(value: object) -> object:
     return moment.replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
+def compared_decimal(value: object, bound: str) -> int | None:
+    """-1, 0 or 1 as a number, kept as text, is less than, equal to or more than another; NULL of what is no number.
+
+    Example:
+        >>> compared_decimal("9.50", "10"), compared_decimal("10.0", "10"), compared_decimal(None, "10")
+        (-1, 0, None)
+    """
+    if value is None:
+        return None
+    try:
+        left, right = decimal.Decimal(str(value)), decimal.Decimal(bound)
+        return (left > right) - (left < right)
+    except decimal.InvalidOperation:
+        return None
+
+
 FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     SHA256: (1, sha256),
     DOUBLE_TEXT: (1, double_text),
     ORDERED_TIME: (1, ordered_time),
+    COMPARED_DECIMAL: (2, compared_decimal),
     **normalizer_functions.FUNCTIONS,
 }
 """Name -> number of arguments (-1: any) and function; each gives the same result for the same arguments.
