@@ -169,11 +169,11 @@ def test_a_stored_watermark_is_a_value(text: str) -> None:
 
 QUOTES = {"quote", "quoted", "table", "literal", "columns", "wrap", "_value", "_param", "_name"}
 LOOKED_AT = {
-    "size // 1000000", "clock", "expiry", "condition", "self._dialect.now_seconds",  # ours
+    "size // 1000000", "MEMORY_BYTES // 1000000", "clock", "expiry", "condition", "self._dialect.now_seconds",  # ours
     "explain", "calls", "head", "query",  # ours, and the user's SELECT after its check
     "self._changed_and_gone()",  # a statement made by `sql/statements.py`
     "name",  # of an attached database: checked to be letters, digits and `_` when it is declared
-    "place", "shown", "targets", "chosen", "version", "cast", "names", "mine", "target",  # quoted a line above
+    "place", "shown", "targets", "chosen", "version", "cast", "names", "mine", "target", "stage",  # quoted above
     "', '.join(places)", "', '.join(sets)", "','.join(filter(None, (off, optimizer)))",
 }  # fmt: skip
 """What may stand in a statement beside constants and what a dialect has quoted; whoever adds to it has looked at it."""
