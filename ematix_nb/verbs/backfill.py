@@ -251,7 +251,7 @@ def _kind(spec: PipelineSpec, target: TargetSpec, token: CancelToken) -> DataTyp
         token.on_cancel(source.session.interrupt)
         try:
             check_select(source.sql, source.dialect.name)
-            columns = {each.name: each.type for each in source.session.describe(source.sql)}
+            columns: dict[str, DataType] = {each.name: each.type for each in source.session.describe(source.sql)}
         finally:
             token.remove(source.session.interrupt)
     if name not in columns:

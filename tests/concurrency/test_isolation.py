@@ -95,7 +95,7 @@ class World:
 
     def pipeline(self, mode: str, late_rows: str) -> Pipeline:
         name = f"p{next(self._numbers)}"
-        keys = {"keys": ("id",)} if mode == "merge" else {}
+        keys: dict[str, Any] = {"keys": ("id",)} if mode == "merge" else {}
         spec = build_pipeline(
             sql="SELECT id, at, note FROM events", target=f"lite:{name}", source_connection="src", name=name, mode=mode,
             watermark_column="at", overlap=OVERLAP, late_rows=late_rows, **keys,

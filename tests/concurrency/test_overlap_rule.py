@@ -42,7 +42,8 @@ class Reader:
 
 def load(writes: list[Write], runs: list[int], overlap: int) -> tuple[Counter[int], dict[int, int]]:
     """Copies of each row in the target, and the run that brought it first."""
-    reader, target, arrived = Reader(overlap), Counter[int](), {}
+    reader, target = Reader(overlap), Counter[int]()
+    arrived: dict[int, int] = {}
     for now in runs:
         lower = reader.bound()
         seen = [write for write in writes if write.commit <= now and (lower is None or write.stamp >= lower)]

@@ -179,8 +179,9 @@ def _check_shape(tree: Any) -> None:
     if tree.args.get("joins") or tree.args.get("laterals"):
         raise _refused("it joins tables")
     source = tree.args["from_"].this if tree.args.get("from_") else None
-    named = isinstance(source, exp.Table) and all(isinstance(part, exp.Identifier) for part in source.parts)
-    if not named or any(value for name, value in source.args.items() if name not in _TABLE_PARTS):
+    if not isinstance(source, exp.Table) or not all(isinstance(part, exp.Identifier) for part in source.parts):
+        raise _refused("it does not read a plain table")
+    if any(value for name, value in source.args.items() if name not in _TABLE_PARTS):
         raise _refused("it does not read a plain table")
     if len(list(tree.find_all(exp.Select))) > 1:
         raise _refused("it has a SELECT inside")

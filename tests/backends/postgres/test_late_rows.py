@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,7 @@ class Place:
         for row in rows:
             session.execute(f"INSERT INTO {table} VALUES (%s, %s, %s)".encode(), row)
 
-    def state(self) -> tuple[str, str]:
+    def state(self) -> tuple[str, str | None]:
         """Watermark and horizon in the target `pg`."""
         found = self.now.execute("SELECT last_value, horizon FROM ematix_flow.watermarks").fetchone()
         assert found is not None
@@ -88,7 +89,8 @@ def ids(result: Any) -> Counter[int]:
     ("target", "mode"), [*((name, "append") for name in TARGETS), ("postgres", "merge"), ("sqlite", "merge")]
 )
 def test_a_late_row_arrives_once(place: Place, target: str, mode: str) -> None:
-    load = pipeline(TARGETS[target], mode=mode, **({"keys": ("id",)} if mode == "merge" else {}))
+    keys: dict[str, Any] = {"keys": ("id",)} if mode == "merge" else {}
+    load = pipeline(TARGETS[target], mode=mode, **keys)
     load.sync()
     place.add(place.slow, (3, 50, "late"))
     place.add(place.now, (4, 400, "d"))
@@ -207,6 +209,7 @@ def test_queries_whose_rows_have_no_transaction(place: Place, sql: str, why: str
 
 def test_another_source_is_refused(tmp_path: Path) -> None:
     with registry.scratch():
+        sqlite3.connect(tmp_path / "t.sqlite").close()
         register_connection(SQLiteConnection(name="lite", path=str(tmp_path / "t.sqlite")))
         register_connection(DuckDBConnection(name="duck", path=str(tmp_path / "t.duckdb")))
         load = pipeline("duck:main.tgt", sql="SELECT 1 AS id, 2 AS at", source="lite")
