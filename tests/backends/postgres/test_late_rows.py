@@ -50,7 +50,7 @@ class Place:
         for row in rows:
             session.execute(f"INSERT INTO {table} VALUES (%s, %s, %s)".encode(), row)
 
-    def state(self) -> tuple[str, str | None]:
+    def state(self) -> tuple[str, Any]:
         """Watermark and horizon in the target `pg`."""
         found = self.now.execute("SELECT last_value, horizon FROM ematix_flow.watermarks").fetchone()
         assert found is not None
