@@ -67,7 +67,7 @@ def test_a_standby_is_read_and_promoted(servers: tuple[str, str], tmp_path: Path
         )  # fmt: skip
 
         def replayed() -> None:
-            found = now.execute("SELECT pg_current_wal_lsn()::text").fetchone()
+            found = now.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
             assert found is not None
             wait_until(copy, "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", found[0])
 
