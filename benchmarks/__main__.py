@@ -67,16 +67,17 @@ def _moves(cases: list[Case], rows: int, arguments: argparse.Namespace) -> Itera
 
 def _case(case: Case, made: World, rounds: int, peers: str | None) -> dict[str, Figures]:
     runs: dict[str, list[Figures]] = {}
-    for _ in range(rounds):
-        for side in case.sides:
-            made.reset(case.name)
+    for turn in range(rounds):
+        first = turn % len(case.sides)  # none is always the one that finds the disk as the limit left it
+        for side in (*case.sides[first:], *case.sides[:first]):
+            made.reset(case.name, side)
             if case.name in ("scd2", "delta_merge"):
                 module = "ours" if case.name == "scd2" else "limits"
                 _side(module, case.name, "first", made)
             module = "ours" if side in ("ours", "cold") else "limits"
             runs.setdefault(side, []).append(_side(module, case.name, side, made))
     for side in case.peers if peers else ():
-        made.reset(case.name)
+        made.reset(case.name, side)
         if case.name in ("merge", "scd2"):
             _side("peers", case.name, f"{side}_first", made, peers)
         runs.setdefault(side, []).append(_side("peers", case.name, side, made, peers))

@@ -31,6 +31,8 @@ MARIADB_SHAPE = (
     "CREATE TABLE {name} (customer_id bigint, name longtext, email longtext, note longtext, balance decimal(12,2),"
     " updated_at datetime(6), active tinyint(1){more}) ENGINE=InnoDB CHARSET=utf8mb4"
 )
+MERGED = {"ours": "merged", "limit": "limit_merged", "wide": "limit_merged_wide"}
+"""What each side merges into."""
 
 
 class World:
@@ -94,8 +96,8 @@ class World:
                 writer.write_batch(batch)
         session.close()
 
-    def reset(self, case: str) -> None:
-        """Put the targets of a case back as they were before any side ran."""
+    def reset(self, case: str, side: str) -> None:
+        """Put the targets of a case back as they were before any side ran; a large one only for its side."""
         with psycopg.connect(self.target, autocommit=True) as target:
             target.execute("DROP SCHEMA IF EXISTS ematix_flow CASCADE")
             for name in ("copied", "loaded", "merged", "versions"):
@@ -103,17 +105,19 @@ class World:
             for name in ("limit_copied", "limit_loaded", "customers_shape"):
                 make_shape(target, name)
             make_shape(target, "limit_wide", wide=True)
-            getattr(self, f"_reset_{case}", lambda _: None)(target)
+            getattr(self, f"_reset_{case}", lambda *_: None)(target, side)
             target.execute("CHECKPOINT")
 
-    def _reset_merge(self, target: psycopg.Connection) -> None:
-        for name in ("merged", "limit_merged", "limit_merged_wide"):
-            make(target, name, 1, self.rows)
-        target.execute(f"ALTER TABLE limit_merged_wide {ADD_LOADED}")
+    def _reset_merge(self, target: psycopg.Connection, side: str) -> None:
+        target.execute("DROP TABLE IF EXISTS limit_merged, limit_merged_wide")
+        if side in MERGED:
+            make(target, MERGED[side], 1, self.rows)
+        if side == "wide":
+            target.execute(f"ALTER TABLE limit_merged_wide {ADD_LOADED}")
         target.execute("DROP SCHEMA IF EXISTS dlt_merged CASCADE")
         target.execute("VACUUM ANALYZE")
 
-    def _reset_scd2(self, target: psycopg.Connection) -> None:
+    def _reset_scd2(self, target: psycopg.Connection, _: str) -> None:
         target.execute("DROP TABLE IF EXISTS limit_versions")
         make(target, "limit_versions", 1, self.rows)
         target.execute("ALTER TABLE limit_versions DROP CONSTRAINT limit_versions_pkey")
@@ -122,7 +126,7 @@ class World:
         target.execute("CREATE UNIQUE INDEX ON limit_versions (customer_id) WHERE is_current")
         target.execute("VACUUM ANALYZE limit_versions")
 
-    def _reset_same_db(self, _: psycopg.Connection) -> None:
+    def _reset_same_db(self, *_: object) -> None:
         with psycopg.connect(self.source, autocommit=True) as source:
             source.execute("DROP SCHEMA IF EXISTS ematix_flow CASCADE")
             source.execute("DROP TABLE IF EXISTS inside, inside_first")
@@ -130,14 +134,14 @@ class World:
             make_shape(source, "limit_inside_wide", wide=True)
             source.execute("CHECKPOINT")
 
-    def _reset_parquet_delta(self, _: psycopg.Connection) -> None:
+    def _reset_parquet_delta(self, *_: object) -> None:
         for name in ("delta", "ematix_state"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         (self.folder / "delta").mkdir()
 
     _reset_delta_merge = _reset_parquet_delta
 
-    def _reset_parquet_mariadb(self, _: psycopg.Connection) -> None:
+    def _reset_parquet_mariadb(self, *_: object) -> None:
         import pymysql
 
         with pymysql.connect(**mariadb.arguments(str(self.maria)), autocommit=True) as target:

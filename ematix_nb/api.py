@@ -16,11 +16,13 @@ from ematix_nb.errors import DeclarationError
 from ematix_nb.interop.frames import Frames, as_frame, check_ready
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Callable
 
     import pyarrow as pa
 
     from ematix_nb.declare.spec import PipelineSpec
+    from ematix_nb.verbs.as_of import AsOf
     from ematix_nb.verbs.backfill import BackfillResult
     from ematix_nb.verbs.replicate import ReplicateResult
     from ematix_nb.verbs.results import PreviewResult, RunResult, TableResult
@@ -122,6 +124,19 @@ class Pipeline(Frames):
         from ematix_nb.verbs.read import read
 
         return read(self._spec, limit=limit)
+
+    def as_of(self, moment: dt.date | str) -> AsOf:
+        """The versions that the target (of mode scd2) held at an instant: ``.to_arrow()``, ``.to_polars()``, ...
+
+        Args:
+            moment: A datetime, a date (its first moment) or a text in ISO 8601; what has no time zone is UTC.
+
+        Raises:
+            UsageError: No target is of mode scd2, or the text is no date or time.
+        """
+        from ematix_nb.verbs.as_of import as_of
+
+        return as_of(self.spec, moment)
 
     def preview(self, limit: int = 50) -> PreviewResult:
         """The plan, a sample and the rows that would change."""

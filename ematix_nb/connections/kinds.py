@@ -277,6 +277,8 @@ class _FileOptions(Connection):
     """One character; None means a double quote."""
     csv_null_value: str | None = None
     """The text that stands for NULL; None means an empty unquoted field."""
+    csv_safe: bool | None = None
+    """Whether a `'` stands before texts that a spreadsheet would take for a formula (read without it); None: no."""
     parquet_compression: str | None = None
     """None means zstd."""
     orc_compression: str | None = None
@@ -294,6 +296,7 @@ class _FileOptions(Connection):
             "csv_header",
             "csv_quote",
             "csv_null_value",
+            "csv_safe",
             "parquet_compression",
             "orc_compression",
         )

@@ -24,8 +24,8 @@ LOAD_OPTIONS = (
 )  # fmt: skip
 """Options that a pipeline has for all of its targets and a `Target` for itself."""
 WRITE_OPTIONS = (
-    "parquet_compression", "csv_delimiter", "csv_header", "csv_quote", "csv_escape", "csv_null_value", "partition_by",
-    "partition_key_prefix", "message_key_column",
+    "parquet_compression", "csv_delimiter", "csv_header", "csv_quote", "csv_escape", "csv_null_value", "csv_safe",
+    "partition_by", "partition_key_prefix", "message_key_column",
 )  # fmt: skip
 
 
@@ -65,6 +65,7 @@ class Target:
     csv_quote: str | None = None
     csv_escape: str | None = None
     csv_null_value: str | None = None
+    csv_safe: bool | None = None
 
 
 def target(table: Any, *, target_connection: Any = None, **options: Any) -> Target:

@@ -14,6 +14,7 @@ from ematix_nb.load.conversions import caster, nulls
 from ematix_nb.load.failpoints import failpoint
 from ematix_nb.load.partitions import read_in_partitions
 from ematix_nb.load.quarantine import Held
+from ematix_nb.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,7 +63,10 @@ class SourceBatches:
         self.stripped = 0
         """Texts that lost a NUL character."""
         self.watermark = ""
-        """The largest watermark seen, as text."""
+        """The largest watermark seen that is not in the future, as text."""
+        self.ahead = 0
+        """Rows whose watermark is in the future."""
+        self._newest: Any = None
         self.held = Held(plan, context) if plan.quarantine is not None else None
         """The rows that do not fit the target."""
 
@@ -146,10 +150,29 @@ class SourceBatches:
             return
         import pyarrow.compute as pc
 
-        top = pc.max(batch.column(window.column))
+        column, kind = batch.column(window.column), self._kinds[window.column]
+        top = pc.max(column)
+        if not top.is_valid:
+            return
+        # rows that are found by their transaction need no watermark that stays behind
+        limit = None if window.horizon else windows.limit(kind, self._context.clock.now())
+        if limit is not None and (newest := plain_value(top)) > limit:
+            come = pc.less_equal(column, limit)
+            self.ahead += pc.sum(pc.invert(come)).as_py()
+            self._newest = newest if self._newest is None else max(newest, self._newest)
+            top = pc.max(column.filter(come))
         if top.is_valid:
-            kind = self._kinds[window.column]
             self.watermark = windows.newer(self.watermark, windows.text(plain_value(top)), kind)
+
+    def warnings(self) -> list[str]:
+        """What somebody should know of the rows that were read."""
+        found = []
+        if self.stripped:
+            found.append(f"{counted(self.stripped, 'text', 'texts')} lost NUL characters (on_nul='strip')")
+        if self.ahead and self._plan.window is not None:
+            now = self._context.clock.now()
+            found.append(windows.ahead_words(self._plan.window.column, self.ahead, self._newest, now))
+        return found
 
     def _expect(self, query: str) -> None:
         """Ask for the number of rows when somebody looks on and the source can tell it without reading them."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ematix_nb.load.targets import TargetSide
 
 KEYED = ("merge", "scd2")
+FLOATS = ("float", "double")
 
 
 def choose_keys(target: TargetSpec, reading: Reading, info: TableInfo | None) -> tuple[tuple[str, ...], str]:
@@ -37,11 +38,15 @@ def choose_keys(target: TargetSpec, reading: Reading, info: TableInfo | None) ->
     if not keys and info is not None and info.primary_key:
         keys = tuple(name for name in info.primary_key if name not in SCD2_COLUMNS)
         reason = "primary key of the existing table"
-    names = [column.name for column in reading.columns]
+    kinds = {column.name: column.type for column in reading.columns}
+    names = list(kinds)
     for key in keys:
-        if key not in names:
+        if key not in kinds:
             message = f"key `{key}` is not among the columns of the query: {', '.join(names)}"
             raise DeclarationError(message, did_you_mean(key, names))
+        if kinds[key].kind in FLOATS:
+            message = f"key `{key}` is {kinds[key]}, and systems differ in whether NaN equals NaN, and -0.0 equals 0.0"
+            raise DeclarationError(message, "cast it to a whole number, a decimal or text in the SELECT")
     if not keys:
         message = f"mode {target.mode} needs keys"
         raise DeclarationError(message, f"add keys=(...) (--keys {names[0]})")

@@ -108,9 +108,9 @@ class DeltaLoad:
             self.outcome.add("rows_quarantined", aside)
             self.warn(self._batches.held.words())
         check_some_fit(self.plan.mode, self.outcome.counts)
-        self.outcome.watermark = self._batches.watermark
-        if self._batches.stripped:
-            self.warn(f"{self._batches.stripped} texts lost their NUL characters (on_nul='strip')")
+        self.outcome.watermark, self.outcome.ahead = self._batches.watermark, self._batches.ahead
+        for words in self._batches.warnings():
+            self.warn(words)
         failpoint("stage_done")
 
     def _compares(self) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ematix_nb.connections import redact
 from ematix_nb.declare.fingerprint import fingerprint
-from ematix_nb.errors import CANCELLED, CancelledError, FlowError, LockedError, UsageError
+from ematix_nb.errors import CANCELLED, CancelledError, LockedError, UsageError
 from ematix_nb.state import liveness
 from ematix_nb.state.model import RunRecord
 
@@ -31,7 +31,7 @@ def recorded(side: OpenTarget, context: RunContext) -> Iterator[None]:
         raise
     except Exception as exc:
         if not context.dry:
-            with contextlib.suppress(FlowError):
+            with contextlib.suppress(Exception):
                 _record(side, context, exc)
         raise
 

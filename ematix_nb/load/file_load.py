@@ -101,7 +101,9 @@ class FileLoad:
             self.outcome.add("rows_quarantined", aside)
             self._warn(self.batches.held.words())
         check_some_fit(self.plan.mode, self.outcome.counts)
-        self.outcome.watermark = self.batches.watermark
+        self.outcome.watermark, self.outcome.ahead = self.batches.watermark, self.batches.ahead
+        for words in self.batches.warnings():
+            self._warn(words)
         failpoint("stage_done")
 
     def _checked(self, rows: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -213,7 +215,7 @@ class FileLoad:
         import pyarrow.compute as pc
 
         window = self.plan.window
-        if window is None or not window.stored or window.column not in batch.schema.names:
+        if window is None or window.ahead or not window.stored or window.column not in batch.schema.names:
             return pa.array([False] * batch.num_rows, pa.bool_())
         kind = next(column.type for column in self.plan.data if column.name == window.column)
         column = batch.column(window.column)

@@ -63,6 +63,8 @@ class Window:
     """``late_rows="snapshot"``: which transactions had ended before this run reads, for the next one."""
     warning: str = ""
     """What a reader of the rows should know of the window."""
+    ahead: bool = False
+    """Rows beyond the watermark were loaded, because their time had not come: none beyond it is certainly new."""
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from ematix_nb.load.failure import recorded
 from ematix_nb.load.heartbeat import Heartbeat
 from ematix_nb.load.planner import make_plan
 from ematix_nb.load.quarantine_rows import REPLAYED, as_ranges, refuse_replayed
+from ematix_nb.load.renamed import refuse_renamed
 from ematix_nb.load.source import open_source
 from ematix_nb.load.spans import METRIC
 from ematix_nb.load.sql_load import SqlLoad
@@ -43,6 +44,8 @@ from ematix_nb.state.model import COUNT_NAMES, Claim, Lease, RunRecord, Watermar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ematix_nb.backends.base import TableInfo
+    from ematix_nb.clock import Clock
     from ematix_nb.declare.spec import PipelineSpec, TargetSpec
     from ematix_nb.load.checks import CheckResult
     from ematix_nb.load.context import RunContext
@@ -53,6 +56,8 @@ if TYPE_CHECKING:
 
 TRIES = 5
 """How often a load is worked out anew while other writers change its target first."""
+PAUSE_S = 0.1
+"""Seconds before the second try of such a load, four times as many before each next: the other may be at work yet."""
 SEARCHED_RUNS = 1000
 """Runs that are searched for the table which an old watermark belongs to."""
 
@@ -79,9 +84,20 @@ class TargetOutcome:
 class OpenTarget:
     """A target that is open: its session, its state and what the planner needs."""
 
-    def __init__(self, spec: PipelineSpec, target: TargetSpec, *, read_only: bool, create: bool) -> None:
+    def __init__(
+        self,
+        spec: PipelineSpec,
+        target: TargetSpec,
+        clock: Clock,
+        *,
+        read_only: bool,
+        create: bool,
+        anew: bool = False,
+    ) -> None:
         self.spec = spec
+        self._anew = anew
         self.target = target
+        self._clock = clock
         self.connection = resolve(target.connection)
         self.backend = backend_for(self.connection.kind)
         if not read_only and getattr(self.connection, "read_only", False):
@@ -91,7 +107,9 @@ class OpenTarget:
         self.session: Any = self.backend.open(self.connection, read_only=read_only, create=create)
         self.name = state_name(spec, self.ref)
         self.is_sql = self.session.capabilities.has_sql
-        self.state = state_store(self.session, target)
+        self.state = state_store(self.session, target, clock)
+        self.info: TableInfo | None = None
+        """The table of an SQL target as the planner was last told of it; None when it was not there."""
         self.landing: TargetOutcome | None = None
         """What the run is when its commit lands; set right before the commit is sent."""
         self.committed = False
@@ -107,23 +125,26 @@ class OpenTarget:
         if not self.is_sql:
             describe, _ = self._executor()
             return describe(self.connection.name, self.ref, self.thing, self.session)
-        info = self.session.table(self.ref)
+        self.info = self.session.table(self.ref)
         return TargetSide(
             self.connection.name,
             self.ref,
-            info,
+            self.info,
             self.session.capabilities,
             self.session.dialect,
             self.session.identity,
             self.session.dialect.name,
             getattr(self.session, "place", ""),
-            schema_exists=info is not None or has_schema(self.session, self.ref.schema),
+            schema_exists=self.info is not None or has_schema(self.session, self.ref.schema),
         )
 
     def watermark(self) -> Watermark | None:
         """The stored watermark, if it is one of this table.
 
         Also found when the pipeline had another number of targets when it was stored.
+
+        Raises:
+            DeclarationError: There is none because the pipeline was renamed, and its rows would be appended again.
         """
         found = self.state.watermark(self.name)
         if found is not None:
@@ -131,6 +152,8 @@ class OpenTarget:
             return found if last is None or self._is_here(last) else None
         other = next(name for name in own_names(self.spec.name, self.ref) if name != self.name)
         if (found := self.state.watermark(other)) is None:
+            if self.spec.incremental and self.target.mode == "append" and not self._anew:
+                refuse_renamed(self.spec, filter(self._loaded, self.state.history(None, SEARCHED_RUNS)))
             return None
         last = self._last_success(other)
         return found if last is not None and self._is_here(last) else None
@@ -139,6 +162,10 @@ class OpenTarget:
         """The newest load that committed under a name; None when the history does not say (an adopted watermark)."""
         runs = (run for run in self.state.history(self.spec.name, SEARCHED_RUNS) if run.pipeline == name)
         return next((run for run in runs if run.status == "success" and run.mode in MODES), None)
+
+    def _loaded(self, run: RunRecord) -> bool:
+        """Whether a run committed rows of this very table."""
+        return run.status == "success" and run.mode in MODES and self._is_here(run)
 
     def _is_here(self, run: RunRecord) -> bool:
         """Whether a run loaded this very table: a pipeline that was pointed at another one begins anew there."""
@@ -149,7 +176,7 @@ class OpenTarget:
     def reopen_state(self) -> tuple[StateStore, Callable[[], None]]:
         """A second session for the heartbeat."""
         session = self.backend.open(self.connection, read_only=False, create=False)
-        return state_store(session, self.target), session.close
+        return state_store(session, self.target, self._clock), session.close
 
     def loader(self, plan: LoadPlan, source: OpenSource, context: RunContext) -> Any:
         """The executor for this kind of target."""
@@ -187,7 +214,7 @@ def opened(
 ) -> Iterator[tuple[OpenTarget, OpenSource]]:
     """Target and source, both open, with their interrupts tied to the run's cancel token."""
     hooks = []
-    side = OpenTarget(spec, target, read_only=read_only, create=create)
+    side = OpenTarget(spec, target, context.clock, read_only=read_only, create=create, anew=context.full_refresh)
     try:
         hooks.append(getattr(side.session, "interrupt", lambda: None))
         context.token.on_cancel(hooks[-1])
@@ -228,9 +255,12 @@ def run_target(spec: PipelineSpec, target: TargetSpec, context: RunContext) -> T
 
 def _leased_run(side: OpenTarget, source: OpenSource, plan: LoadPlan, context: RunContext) -> TargetOutcome:
     record = _record(side, plan, context)
-    lease = side.state.acquire(
-        Claim(side.name, context.run_id, liveness.host_name(), liveness.process_token(), context.lease_seconds), record
-    )
+    claim = Claim(side.name, context.run_id, liveness.host_name(), liveness.process_token(), context.lease_seconds)
+    try:
+        lease = side.state.acquire(claim, record)
+    except BaseException:
+        liveness.ended(context.run_id)  # it may hold the lease, when only the answer was lost
+        raise
     try:
         failpoint("lock")
         return _work(side, source, lease, record, context)
@@ -333,6 +363,7 @@ def _again(loader: Any, context: RunContext, attempt: int, error: ConflictError)
     if attempt == TRIES:
         message = f"{error.what}; so it went {TRIES} times"
         raise TransientError(message, "run it while the other writers rest") from error
+    context.token.wait(PAUSE_S * 4 ** (attempt - 1))
     context.token.check()
     message = f"another writer changed the target first: the load is worked out anew (try {attempt + 1} of {TRIES})"
     context.listener.on_event(Warned(run_id=context.run_id, pipeline=loader.plan.pipeline, message=message))
@@ -341,15 +372,29 @@ def _again(loader: Any, context: RunContext, attempt: int, error: ConflictError)
 
 @contextlib.contextmanager
 def _undone(side: OpenTarget, loader: Any) -> Iterator[None]:
-    """After a failure take back what no rollback does: a table that was made before the transaction."""
+    """After a failure take back what no rollback does: a table that was made before the transaction.
+
+    Raises:
+        ConflictError: In place of another error, when the table is not the one any more that the plan was made for.
+    """
     try:
         yield
-    except BaseException:
-        if side.is_sql and not side.committed:
-            with contextlib.suppress(FlowError):  # the first error counts; an empty table is all that stays
-                side.session.rollback()
-                loader.undo()
+    except BaseException as exc:
+        if side.is_sql and not side.committed and _taken_back(side, loader, exc):
+            what = getattr(exc, "what", exc)
+            message = f"`{side.ref}` was made or changed by another writer while this run was at work: {what}"
+            raise ConflictError(message, "run again: the run plans anew") from exc
         raise
+
+
+def _taken_back(side: OpenTarget, loader: Any, exc: BaseException) -> bool:
+    """Roll back; whether the table is not the one any more that the plan was made for, which explains the failure."""
+    with contextlib.suppress(Exception):  # the first error counts; an empty table is all that stays
+        side.session.rollback()
+        loader.undo()
+        if isinstance(exc, FlowError) and not isinstance(exc, (CancelledError, TransientError)):
+            return bool(loader.is_outdated(side.info))
+    return False
 
 
 def _begin(side: OpenTarget) -> None:
@@ -428,13 +473,16 @@ def _took_over(lease: Lease) -> tuple[str, ...]:
 def _next_watermark(plan: LoadPlan, loader: Any, stored: Watermark | None) -> Watermark | None:
     if plan.window is None or plan.window.upper:
         return None
+    ahead = windows.AHEAD if loader.outcome.ahead else ""
     if not loader.outcome.watermark:
-        return dataclasses.replace(stored, horizon=plan.window.horizon) if stored and plan.window.horizon else None
+        if stored is None or not (plan.window.horizon or ahead):
+            return None
+        return dataclasses.replace(stored, horizon=plan.window.horizon, type=stored.type.removesuffix(ahead) + ahead)
     kind = next(column.type for column in plan.source_columns if column.name == plan.window.column)
     name = plan.window.source
     old = stored.value if stored is not None and plan.window.stored else ""
     value = windows.newer(old, loader.outcome.watermark, kind)
-    return Watermark(name, value, kind.kind, plan.window.horizon)
+    return Watermark(name, value, kind.kind + ahead, plan.window.horizon)
 
 
 def _dry_run(side: OpenTarget, source: OpenSource, plan: LoadPlan, context: RunContext) -> TargetOutcome:
@@ -497,6 +545,7 @@ def _failed(
     stopped = CancelledError(CANCELLED)
     text = redact(str(stopped if cancelled else exc) or type(exc).__name__)
     record = dataclasses.replace(record, status=status, error=text, finished_at=finished)
+    liveness.ended(context.run_id)
     if side.committed or _close(side, lease, record):
         return _after_commit(side, exc)
     seconds = (finished - context.started).total_seconds()
@@ -514,9 +563,10 @@ def _close(side: OpenTarget, lease: Lease, record: RunRecord) -> bool:
     """Close the history row; True when it turns out that the commit landed and only its answer was lost."""
     try:
         return side.state.close_failed(lease, record)
-    except FlowError:
+    except Exception:  # noqa: BLE001  whatever it is: the error that the run failed with counts
         # the connection may be gone: a new one; where that fails as well, the next run closes the row as abandoned
-        with contextlib.suppress(FlowError):
+        with contextlib.suppress(Exception):
+            side.close()  # it may hold locks
             state, close = side.reopen_state()
             try:
                 return state.close_failed(lease, record)

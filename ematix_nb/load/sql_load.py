@@ -22,6 +22,7 @@ from ematix_nb.sql.statements import CHAIN, NEW_VERSIONS, LoadStatements
 from ematix_nb.words import counted
 
 if TYPE_CHECKING:
+    from ematix_nb.backends.base import TableInfo
     from ematix_nb.declare.data_types import DataType
     from ematix_nb.declare.spec import PipelineSpec, TargetSpec
     from ematix_nb.load.context import RunContext
@@ -42,6 +43,8 @@ class Outcome:
     counts: dict[str, int] = field(default_factory=dict)
     watermark: str = ""
     """The largest watermark that was read, as text; empty when none was."""
+    ahead: int = 0
+    """Rows that were read whose watermark is in the future."""
     warnings: list[str] = field(default_factory=list)
     kept_empty: bool = False
     """The source gave no rows and the target was left as it was."""
@@ -69,6 +72,10 @@ class SqlLoad:
         """Changes of the schema commit by themselves, so they come before the transaction."""
         self._real = plan.ref
         self._made: list[TableRef] = []
+        self._schema_stays = False
+        """The schema is changed, and no rollback takes that back."""
+        self._beside: TableRef | None = None
+        """The table for the rows that do not fit, where this load makes it."""
         if self._first and context.dry and plan.schema_changes:
             plan = dataclasses.replace(plan, ref=STAND_IN)
         self.plan = plan
@@ -158,6 +165,7 @@ class SqlLoad:
                 self._made.append(self.plan.ref)
             self._emit_change(change.text)
         self._make_quarantine()
+        self._schema_stays = self._first
 
     def _make_quarantine(self) -> None:
         """Make the table for the rows that do not fit, when there are some and it is not there."""
@@ -167,6 +175,7 @@ class SqlLoad:
         if (found := self.session.table(ref)) is not None:
             check_columns(str(ref), found.columns)
             return
+        self._beside = ref
         self.session.execute(create_statement(self.session.dialect, ref))
         if self._first:
             self._made.append(ref)
@@ -214,6 +223,23 @@ class SqlLoad:
         """After a failure and its rollback: remove the tables that this run made, unless somebody has filled them."""
         while self._made:
             self.session.drop_if_empty(self._made.pop())
+
+    def is_outdated(self, planned: TableInfo | None) -> bool:
+        """After a failure and its rollback: whether others made or changed a table that the plan took for another."""
+        if self._schema_stays:
+            return False
+        made = self._beside is not None and self.session.table(self._beside) is not None
+        return made or self.session.table(self._real) != planned
+
+    def start_over(self) -> bool:
+        """After a load that lost: remove what it made, so that another can take its place.
+
+        False when the source gives its rows only once.
+        """
+        if self.source.once:
+            return False
+        self.close()
+        return True
 
     def write_state(self, state: Any, lease: Lease, record: RunRecord, mark: Watermark | None) -> None:
         """Watermark, slot, history and the fence, in the open transaction."""
@@ -289,6 +315,8 @@ class SqlLoad:
         else:
             target = f"({windows.predicate(dialect, window, kind, '>=', window.lower)} OR {quoted} IS NULL)"
         mine = self._own_batches()
+        if window.ahead:
+            return int(self.session.execute(self.statements.append_overlap("1 = 1", f"{target}{mine}")))
         late = int(self.session.execute(self.statements.append_overlap(overlap, f"{target}{mine}")))
         return late + int(self.session.execute(self.statements.append_stage(tail)))
 
@@ -346,9 +374,8 @@ class SqlLoad:
             self._warn("the source gave no rows; the target is kept as it was (empty_source='apply' empties it)")
 
     def _merge(self) -> None:
-        self._check_keys(())
         self._check_newer()
-        self._deduplicate(self._order_column(), ())
+        self._settle_keys(self._order_column(), ())
         self._drop_overtaken()
         inserted, updated, unchanged = self._upsert_in_one() if self._tells_touched() else self._upsert_and_count()
         self.outcome.add("rows_inserted", inserted)
@@ -401,9 +428,8 @@ class SqlLoad:
             self.outcome.add("rows_closed", self.session.execute(self.statements.close_expired(limit)))
 
     def _scd2_snapshot(self) -> None:
-        self._check_keys(())
         self._check_newer()
-        self._deduplicate(self._order_column(), ())
+        self._settle_keys(self._order_column(), ())
         if self._tells_touched():
             staged = self._staged_rows()
             closed, later = map(int, self.session.fetch(self.statements.counted_close())[0])
@@ -433,8 +459,7 @@ class SqlLoad:
 
     def _scd2_chain(self) -> None:
         event = self.plan.event_column or ""
-        self._check_keys((event,))
-        self._deduplicate(None, (event,))
+        self._settle_keys(None, (event,))
         dialect = self.session.dialect
         for ref in (CHAIN, NEW_VERSIONS):
             self._drop(ref)
@@ -462,6 +487,12 @@ class SqlLoad:
     def _order_column(self) -> str | None:
         window = self.plan.window
         return self.plan.order_column or self.plan.event_column or (window.column if window else None)
+
+    def _settle_keys(self, order_by: str | None, extra: tuple[str, ...]) -> None:
+        """Refuse rows without a key, and keep the last of those that share one; one look tells that all is well."""
+        if self.session.fetch(self.statements.doubtful_keys(extra)):
+            self._check_keys(extra)
+            self._deduplicate(order_by, extra)
 
     def _check_keys(self, extra: tuple[str, ...]) -> None:
         names = (*self.plan.keys, *extra)
@@ -511,21 +542,37 @@ class SqlLoad:
 
     def _find_watermark(self) -> None:
         window = self.plan.window
-        self.outcome.watermark = self.batches.watermark
-        if self.batches.stripped:
-            self._warn(f"{counted(self.batches.stripped, 'text', 'texts')} lost NUL characters (on_nul='strip')")
-        if window is None or self.outcome.watermark or not self.outcome.counts.get("rows_read"):
+        self.outcome.watermark, self.outcome.ahead = self.batches.watermark, self.batches.ahead
+        for words in self.batches.warnings():
+            self._warn(words)
+        seen = self.outcome.watermark or self.batches.ahead
+        if window is None or seen or not self.outcome.counts.get("rows_read"):
             return
-        kind = self._kinds[window.column]
-        if self.plan.staged:
-            query = self.statements.maximum(window.column, STAGE)
-        else:
+        place, mine = STAGE, []
+        if not self.plan.staged:
             batch = self.session.dialect.literal(self.context.run_id, UUID)
-            mine = f"{self.session.dialect.quote(BATCH_ID)} = {batch}" if BATCH_ID in self.plan.meta else ""
-            query = self.statements.maximum(window.column, self.plan.ref, mine)
-        top = self.session.fetch(query)[0][0]
+            place = self.plan.ref
+            mine = [f"{self.session.dialect.quote(BATCH_ID)} = {batch}"] if BATCH_ID in self.plan.meta else []
+        top, now = self._largest(window, place, mine), self.context.clock.now()
+        limit = None if window.horizon else windows.limit(self._kinds[window.column], now)
+        if top is not None and limit is not None and top > limit:
+            later, come = (self._compared(window, operator, windows.text(limit)) for operator in (">", "<="))
+            table, where = self.session.dialect.table(place), " AND ".join([*mine, later])
+            self.outcome.ahead = int(self.session.fetch(f"SELECT count(*) FROM {table} WHERE {where}")[0][0])
+            self._warn(windows.ahead_words(window.column, self.outcome.ahead, top, now))
+            top = self._largest(window, place, [*mine, come])
         if top is not None:
-            self.outcome.watermark = windows.text(windows.parse(str(top), kind))
+            self.outcome.watermark = windows.text(top)
+
+    def _compared(self, window: Window, operator: str, bound: str) -> str:
+        """A condition on the watermark column as the target has it."""
+        kind = self.statements.column(window.column).type
+        return windows.compared(self.session.dialect, window.column, kind, operator, bound)
+
+    def _largest(self, window: Window, place: TableRef, conditions: list[str]) -> Any:
+        """The largest watermark among the rows of a table; None when there is none."""
+        top = self.session.fetch(self.statements.maximum(window.column, place, " AND ".join(conditions)))[0][0]
+        return None if top is None else windows.parse(str(top), self._kinds[window.column])
 
     def _check_counts(self) -> None:
         """Rows read = applied + deduplicated + quarantined; anything else is a loss and stops the run."""

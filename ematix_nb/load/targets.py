@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.registry import backend_for
+from ematix_nb.clock import SYSTEM_CLOCK, Clock
 from ematix_nb.connections import resolve
 from ematix_nb.connections.attach import is_attached
 from ematix_nb.declare.address import parse_table_name
@@ -83,25 +84,25 @@ def own_names(pipeline: str, ref: TableRef) -> tuple[str, str]:
     return pipeline, f"{pipeline}::{ref}"
 
 
-def state_store(session: Any, target: TargetSpec) -> StateStore:
-    """The state of an open target."""
+def state_store(session: Any, target: TargetSpec, clock: Clock = SYSTEM_CLOCK) -> StateStore:
+    """The state of an open target; ``clock`` is for the leases of targets that have none of their own."""
     if session.capabilities.has_sql:
         from ematix_nb.state.sql_state import SqlState
 
         return SqlState(session)
-    state: StateStore = thing_state(session, file_thing(target))
+    state: StateStore = thing_state(session, file_thing(target), clock)
     return state
 
 
-def thing_state(session: Any, thing: str) -> Any:
+def thing_state(session: Any, thing: str, clock: Clock = SYSTEM_CLOCK) -> Any:
     """The state beside a target without SQL: of a folder of files, or of a Delta table."""
     if session.capabilities.executor == "delta":
         from ematix_nb.state.delta_state import DeltaState
 
-        return DeltaState(session, thing)
+        return DeltaState(session, thing, clock)
     from ematix_nb.state.file_state import FileState
 
-    return FileState(session, thing)
+    return FileState(session, thing, clock)
 
 
 @contextlib.contextmanager

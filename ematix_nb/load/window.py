@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ematix_nb.declare.data_types import INTEGER_KINDS, NANOSECONDS, DataType
 from ematix_nb.errors import DataError, DeclarationError
 from ematix_nb.load.plan import Window
+from ematix_nb.words import counted
 
 if TYPE_CHECKING:
     from ematix_nb.load.spans import Span
@@ -19,6 +20,12 @@ MINUTE, HOUR = 60, 3600
 DIGITS = 100
 """More than any system's decimals have."""
 DEFAULT_OVERLAP = dt.timedelta(minutes=10)
+AHEAD = "+"
+"""Stored behind the type of a watermark when rows beyond it were loaded, whose time had not come."""
+MAX_FUTURE = dt.timedelta(minutes=5)
+"""How far the clock of a source may be ahead of this machine's."""
+FIRST_ZONE = dt.timedelta(hours=14)
+"""What a time without a zone may be ahead of UTC: somewhere it is that time now."""
 ORDERED_KINDS = (*INTEGER_KINDS, "numeric", "date", "timestamp", "timestamptz")
 
 
@@ -64,11 +71,12 @@ def make_window(
     name = renamed or column
     if stored is None or stored.column not in (column, name):
         return Window(name, "", "", _overlap_text(chosen), column)
-    if stored.type and _family(stored.type) != _family(kind.kind):
-        message = f"the stored watermark {stored.value} of `{column}` is {stored.type}, the column is now {kind}"
+    was, ahead = stored.type.removesuffix(AHEAD), stored.type.endswith(AHEAD)
+    if was and _family(was) != _family(kind.kind):
+        message = f"the stored watermark {stored.value} of `{column}` is {was}, the column is now {kind}"
         raise DataError(message, "run once with --full-refresh, or set it anew with `flow watermark`")
     value = parse(stored.value, kind)
-    return Window(name, stored.value, text(_before(value, chosen)), _overlap_text(chosen), column)
+    return Window(name, stored.value, text(_before(value, chosen)), _overlap_text(chosen), column, ahead=ahead)
 
 
 def span_window(
@@ -164,6 +172,48 @@ def newer(left: str, right: str, kind: DataType) -> str:
     if not left or not right:
         return left or right
     return text(max(parse(left, kind), parse(right, kind)))
+
+
+def limit(kind: DataType, now: dt.datetime) -> Any:
+    """The largest value that may become the watermark: a time that has come. None for numbers.
+
+    A row from the future is loaded, but would hide all rows that come until then; without the limit one wrong date
+    would end the loads. Rows beyond it are read again each time, and known for what they are.
+
+    Args:
+        kind: Of the watermark column.
+        now: This machine's clock, with its zone.
+
+    Example:
+        >>> noon = dt.datetime(2026, 3, 2, 12, tzinfo=dt.UTC)
+        >>> str(limit(DataType("timestamptz"), noon)), str(limit(DataType("date"), noon))
+        ('2026-03-02 12:05:00+00:00', '2026-03-03')
+    """
+    latest = now.astimezone(dt.UTC) + MAX_FUTURE
+    if kind.kind == "timestamptz":
+        return latest
+    if kind.kind not in ("timestamp", "date"):
+        return None
+    anywhere = (latest + FIRST_ZONE).replace(tzinfo=None)
+    return anywhere.date() if kind.kind == "date" else anywhere
+
+
+def ahead_words(column: str, rows: int, newest: Any, now: dt.datetime) -> str:
+    """The warning about rows whose watermark has not come yet, with how far they are ahead.
+
+    Example:
+        >>> noon = dt.datetime(2026, 3, 2, 12, tzinfo=dt.UTC)
+        >>> ahead_words("at", 1, dt.datetime(2026, 3, 2, 12, 7, tzinfo=dt.UTC), noon)
+        "1 row has a later `at` than this machine's clock, by up to 0:07:00: it does not move the watermark"
+    """
+    if isinstance(newest, dt.datetime):
+        moment = newest if newest.tzinfo else newest.replace(tzinfo=dt.UTC)
+    else:
+        moment = dt.datetime(newest.year, newest.month, newest.day, tzinfo=dt.UTC)
+    ahead = dt.timedelta(seconds=round((moment - now).total_seconds()))
+    has, what = ("has", "it does") if rows == 1 else ("have", "they do")
+    clock = f"has a later `{column}` than this machine's clock, by up to {ahead}".replace("has", has, 1)
+    return f"{counted(rows, 'row')} {clock}: {what} not move the watermark"
 
 
 def predicate(dialect: Dialect, window: Window, kind: DataType, operator: str, bound: str) -> str:

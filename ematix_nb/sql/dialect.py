@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ematix_nb.declare.data_types import TEXT, TIMESTAMPTZ
 from ematix_nb.errors import DataError, DeclarationError
+from ematix_nb.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +69,8 @@ class Dialect:
         size = len(identifier.encode("utf-8", "surrogatepass"))
         if self.max_identifier_bytes is not None and size > self.max_identifier_bytes:
             message = f"`{identifier}` is {size} bytes long; {self.name} names have at most {self.max_identifier_bytes}"
-            raise DeclarationError(message, f"shorten it by {size - self.max_identifier_bytes} bytes (use column_map)")
+            over = counted(size - self.max_identifier_bytes, "byte")
+            raise DeclarationError(message, f"shorten it by {over} (use column_map)")
         return '"' + identifier.replace('"', '""') + '"'
 
     def table(self, ref: TableRef) -> str:
@@ -253,6 +255,11 @@ class Dialect:
     def grouped(self, expression: str) -> str:
         """What rows of a query are grouped by: equal for equal values of one column, whatever its rules are."""
         return expression
+
+    def doubtful_keys(self, rows: str, keys: Sequence[str]) -> str:
+        """A query with one row when a key is NULL or there twice; ``rows`` and ``keys`` are SQL."""
+        missing = " OR ".join(f"count({key}) < count(*)" for key in keys)
+        return f"SELECT 1 FROM {rows} GROUP BY {', '.join(keys)} HAVING count(*) > 1 OR {missing} LIMIT 1"
 
     def moment(self, expression: str, kind: DataType) -> str:
         """A date or time as the system stores a ``timestamptz``; without a zone it is UTC."""

@@ -172,6 +172,11 @@ class LoadStatements:
         missing = " OR ".join(f"{quote(key)} IS NULL" for key in self.keys)
         return f"SELECT count(*) FROM {self._stage} WHERE {missing}"
 
+    def doubtful_keys(self, extra: Sequence[str] = ()) -> str:
+        """A row when a staged key is NULL or there twice."""
+        names = (*self.keys, *extra)
+        return self.dialect.doubtful_keys(self._stage, [self._comparable((name,)) for name in names])
+
     def duplicate_keys(self, extra: Sequence[str] = (), limit: int = 3) -> str:
         """Samples of keys that are staged more than once (key columns as text, then how often)."""
         quote = self.dialect.quote
@@ -464,7 +469,8 @@ class LoadStatements:
         """Decide which versions stay and when each ends: fills the second working table.
 
         Neighbours with equal content become one version that begins with the first; a version ends when the next
-        begins, or where it had ended already (a gap after a soft delete stays a gap).
+        begins, or where it had ended already (a gap after a soft delete stays a gap). Old neighbours that are equal
+        today differed in a column that the source does not have any more, or that is not compared any more: both stay.
         """
         keys, chain = self._chain_keys(), self.dialect.table(CHAIN)
         order = f"PARTITION BY {keys} ORDER BY begins"
@@ -479,13 +485,17 @@ class LoadStatements:
             f"        SELECT w.*, CASE WHEN known_end > begins THEN known_end ELSE NULL END AS own_end FROM (\n"
             # `island` counts the old versions so far, so each old version and the staged ones behind it are one
             f"          SELECT c.*, max(CASE WHEN {is_old} THEN ends ELSE NULL END) OVER (PARTITION BY {keys}, island)"
-            f" AS known_end, row_number() OVER (PARTITION BY {keys}, begins ORDER BY staged DESC) AS choice FROM (\n"
+            f" AS known_end, row_number() OVER (PARTITION BY {keys}, begins ORDER BY staged DESC) AS choice,"
+            f" lag(CASE WHEN hash = old_hash THEN hash ELSE NULL END) OVER (PARTITION BY {keys}, begins ORDER BY staged) AS twin_hash FROM (\n"
             f"            SELECT {keys}, begins, ends, hash, staged, sum(CASE WHEN {is_old} THEN 1 ELSE 0 END)"
-            f" OVER ({order}, staged ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS island FROM {chain}\n"
+            f" OVER ({order}, staged ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS island,"
+            # of an old version the one before it; of a staged one that is there already (its twin) it is looked up above
+            f" CASE WHEN {is_old} THEN lag(hash) OVER (PARTITION BY {keys}, staged ORDER BY begins) ELSE NULL END AS old_hash FROM {chain}\n"
             f"          ) AS c\n"
             f"        ) AS w WHERE choice = 1\n"
             f"      ) AS ended\n"
-            f"    ) AS seen WHERE prior_hash IS NULL OR hash <> prior_hash OR (prior_end IS NOT NULL AND prior_end <= begins)\n"
+            f"    ) AS seen WHERE prior_hash IS NULL OR hash <> prior_hash OR (prior_end IS NOT NULL AND prior_end <= begins)"
+            f" OR hash = CASE WHEN {is_old} THEN old_hash ELSE twin_hash END\n"
             f"  ) AS kept\n"
             f") AS final"
         )

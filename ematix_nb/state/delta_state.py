@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from ematix_nb.backends.sealed import VERSION, seal, unseal
+from ematix_nb.clock import SYSTEM_CLOCK, Clock
 from ematix_nb.errors import DataError, LockedError, TransientError
-from ematix_nb.state import liveness
-from ematix_nb.state.file_state import KEPT_RUNS, KEPT_SLOTS, TRIES, living, locked, record_of, slot_of
+from ematix_nb.state.file_state import KEPT_RUNS, KEPT_SLOTS, TRIES, expiry, living, locked, record_of, slot_of
 from ematix_nb.state.model import Claim, Lease, RunRecord, SlotState, Watermark
 
 if TYPE_CHECKING:
@@ -49,8 +48,9 @@ def epoch_tag(pipeline: str) -> str:
 class DeltaState:
     """State of the pipelines that load into one table."""
 
-    def __init__(self, session: Any, thing: str) -> None:
+    def __init__(self, session: Any, thing: str, clock: Clock = SYSTEM_CLOCK) -> None:
         self._session = session
+        self._clock = clock
         self._thing = session.target(thing)
         self._objects = session.objects
         self._base: dict[str, int] = {}
@@ -158,8 +158,7 @@ class DeltaState:
             held = entry.get("lease") or {"epoch": 0, "run_id": ""}
             if held["run_id"] in done:  # it committed, and died before it gave the lease back
                 held = {**held, "run_id": ""}
-            alive = held["run_id"] and held["expires_at"] > time.time()
-            if alive and not liveness.is_dead(held["host"], held["process"]):
+            if living(held, self._clock):
                 raise locked(claim.pipeline, held)
             taken[:] = [Lease(claim, max(held["epoch"], seen) + 1, held["run_id"])]
             entry["lease"] = {
@@ -167,8 +166,8 @@ class DeltaState:
                 "run_id": claim.run_id,
                 "host": claim.host,
                 "process": claim.process,
-                "acquired_at": time.time(),
-                "expires_at": time.time() + claim.seconds,
+                "acquired_at": self._clock.now().timestamp(),
+                "expires_at": expiry(claim, self._clock),
             }
             rows = [row for row in entry.get("runs", []) if row["run_id"] not in done]
             for row in rows:
@@ -205,7 +204,7 @@ class DeltaState:
             held = entry.get("lease") or {}
             kept[:] = [_is_held(held, lease)]
             if kept[0]:
-                held["expires_at"] = time.time() + lease.claim.seconds
+                held["expires_at"] = expiry(lease.claim, self._clock)
 
         self._change(lease.claim.pipeline, change)
         return kept[0]
@@ -364,7 +363,7 @@ class DeltaState:
 
     def running(self, pipeline: str) -> str:
         """The run that holds the lease and lives, as far as can be told; empty when there is none."""
-        return living(self._lease(pipeline)[1].get("lease") or {}) and self.lease_holder(pipeline)
+        return living(self._lease(pipeline)[1].get("lease") or {}, self._clock) and self.lease_holder(pipeline)
 
     def leases(self) -> dict[str, str]:
         """Pipelines whose lease somebody holds, with the run."""

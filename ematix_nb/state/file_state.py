@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import datetime as dt
-import time
 from typing import TYPE_CHECKING, Any
 
+from ematix_nb.clock import SYSTEM_CLOCK, Clock
 from ematix_nb.errors import LockedError, TransientError
 from ematix_nb.state import liveness
 from ematix_nb.state.model import COUNT_NAMES, Claim, Lease, RunRecord, SlotState, Watermark
@@ -27,9 +27,10 @@ TRIES = 20
 class FileState:
     """State of the pipelines that load into one folder."""
 
-    def __init__(self, session: FileSession, thing: str) -> None:
+    def __init__(self, session: FileSession, thing: str, clock: Clock = SYSTEM_CLOCK) -> None:
         self._session = session
         self._thing = thing
+        self._clock = clock
 
     def exists(self) -> bool:
         """Whether a manifest was ever published."""
@@ -45,11 +46,7 @@ class FileState:
 
         def change(entry: dict[str, Any]) -> None:
             held = entry.get("lease") or {"epoch": 0, "run_id": ""}
-            if (
-                held["run_id"]
-                and held["expires_at"] > time.time()
-                and not liveness.is_dead(held["host"], held["process"])
-            ):
+            if living(held, self._clock):
                 raise locked(claim.pipeline, held)
             taken[:] = [Lease(claim, held["epoch"] + 1, held["run_id"])]
             entry["lease"] = {
@@ -57,8 +54,8 @@ class FileState:
                 "run_id": claim.run_id,
                 "host": claim.host,
                 "process": claim.process,
-                "acquired_at": time.time(),
-                "expires_at": time.time() + claim.seconds,
+                "acquired_at": self._clock.now().timestamp(),
+                "expires_at": expiry(claim, self._clock),
             }
             for row in entry.setdefault("runs", []):
                 if row["status"] == "running":
@@ -73,7 +70,7 @@ class FileState:
 
     def running(self, pipeline: str) -> str:
         """The run that holds the lease and lives, as far as can be told; empty when there is none."""
-        return living(self._entry(pipeline).get("lease") or {})
+        return living(self._entry(pipeline).get("lease") or {}, self._clock)
 
     def renew(self, lease: Lease) -> bool:
         """Prolong the lease."""
@@ -83,7 +80,7 @@ class FileState:
             held = entry.get("lease") or {}
             kept[:] = [held.get("epoch") == lease.epoch and held.get("run_id") == lease.claim.run_id]
             if kept[0]:
-                held["expires_at"] = time.time() + lease.claim.seconds
+                held["expires_at"] = expiry(lease.claim, self._clock)
 
         self._change(lease.claim.pipeline, change)
         return kept[0]
@@ -257,11 +254,17 @@ def slot_of(texts: Sequence[str], rows: Sequence[dict[str, Any]], slot: dt.datet
     return SlotState(last, len(calls), done=slot in slots, last_attempt=max(began, default=None))
 
 
-def living(held: dict[str, Any]) -> str:
-    """The run of a lease whose time has not run out and whose process has not certainly ended; else empty."""
-    if not held.get("run_id") or held["expires_at"] <= time.time() or liveness.is_dead(held["host"], held["process"]):
+def expiry(claim: Claim, clock: Clock) -> float:
+    """When a lease that is taken or prolonged now runs out; seconds since 1970."""
+    return clock.now().timestamp() + claim.seconds
+
+
+def living(held: dict[str, Any], clock: Clock) -> str:
+    """The run of a lease whose time has not run out and that has not certainly ended; else empty."""
+    if not held.get("run_id") or held["expires_at"] <= clock.now().timestamp():
         return ""
-    return str(held["run_id"])
+    run_id = str(held["run_id"])
+    return "" if liveness.is_over(run_id, held["host"], held["process"]) else run_id
 
 
 def locked(pipeline: str, held: dict[str, Any]) -> LockedError:

@@ -1,14 +1,17 @@
-"""Whether the process that holds a lease is still alive, as far as this host can tell."""
+"""Whether the run that holds a lease is still alive, as far as this process can tell."""
 
 from __future__ import annotations
 
 import functools
 import os
 import socket
+from collections import deque
 from pathlib import Path
 
 ENDED = ("Z", "X")
 """States of a process that ended and whose parent has not asked how: in a container often nobody ever does."""
+_over: deque[str] = deque(maxlen=1000)
+"""Runs of this process that did not commit; they may not have been able to say so where their lease is kept."""
 
 
 @functools.cache
@@ -39,6 +42,24 @@ def _stat(pid: int) -> tuple[str, str]:
         return "", ""
     parts = stat.rpartition(")")[2].split()
     return parts[0], parts[19]
+
+
+def ended(run_id: str) -> None:
+    """A run of this process is over: whatever its lease says, nothing of it is to come."""
+    _over.append(run_id)
+
+
+def is_over(run_id: str, host: str, process: str) -> bool:
+    """True only when a run certainly ended: this process saw its end, or the run's process is no more.
+
+    Example:
+        >>> is_over("r1", host_name(), process_token())
+        False
+        >>> ended("r1")
+        >>> is_over("r1", host_name(), process_token())
+        True
+    """
+    return run_id in _over or is_dead(host, process)
 
 
 def is_dead(host: str, process: str) -> bool:

@@ -34,7 +34,10 @@ class Watermark:
     value: str
     """Text form at full source precision: ISO-8601 for times (UTC where zoned), digits for numbers."""
     type: str
-    """The kind of the column when it was stored; empty for adopted rows that did not say."""
+    """The kind of the column when it was stored; empty for adopted rows that did not say.
+
+    A ``+`` behind it: rows beyond the watermark were loaded, because their time had not come.
+    """
     horizon: str = ""
     """Which transactions of the source had ended when it was read (`LateRows.horizon`); empty when nobody asked."""
 

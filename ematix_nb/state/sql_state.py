@@ -7,20 +7,25 @@ import dataclasses
 import datetime as dt
 import hashlib
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.schemas import has_schema
 from ematix_nb.declare.data_types import DataType
-from ematix_nb.errors import FlowError, LockedError, RunError, TransientError
+from ematix_nb.errors import ConflictError, FlowError, LockedError, RunError, TransientError
 from ematix_nb.state import liveness, tables
 from ematix_nb.state.model import COUNT_NAMES, Claim, Lease, RunRecord, SlotState, Watermark
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ematix_nb.backends.base import SqlSession
     from ematix_nb.declare.spec import Column, TableRef
 
+TRIES = 6
+"""How often the tables are made while others make them."""
+PAUSE_S = 0.05
+"""Seconds before the second try, twice as many before the next."""
 RECORD_COLUMNS = {
     "pipeline": "pipeline_name",
     "error": "error_message",
@@ -46,36 +51,46 @@ class SqlState:
         return self._session.table(self._refs["run_history"]) is not None
 
     def ensure(self) -> None:
-        """Create the tables, or add the columns that an older version or package did not have; commits by itself."""
+        """Create the tables, or add the columns that an older version or package did not have; commits by itself.
+
+        Raises:
+            ConflictError: When others do the same again and again.
+        """
         if unfit := self._dialect.unfit_tables(list(self._refs.values())):
             self._check_fit(self._session.fetch(unfit))
-        if self._version() == tables.VERSION:
-            return
+        for attempt in range(TRIES):
+            if self._version() == tables.VERSION:
+                return
+            try:
+                self._make()
+            except ConflictError:  # where no lock keeps two of them apart
+                if attempt == TRIES - 1:
+                    raise
+                time.sleep(PAUSE_S * 2**attempt)
+
+    def _make(self) -> None:
         atomic = self._session.capabilities.transactional_ddl
-        if atomic:
-            self._session.begin()
         try:
-            if lock := self._dialect.setup_lock():
-                self._session.fetch(lock)
-            schema = self._refs["run_history"].schema
-            if schema and not has_schema(self._session, schema):
-                self._session.execute(self._dialect.create_schema(schema))
-            for name, columns in tables.TABLES.items():
-                self._ensure_table(self._refs[name], columns)
-            version = self._name("state_version")
-            self._session.execute(f"DELETE FROM {version}")
-            self._session.execute(
-                f"INSERT INTO {version} VALUES ({self._value(1, tables.STATE_VERSION[0])})", [tables.VERSION]
-            )
-            if atomic:
-                self._session.commit()
-        except BaseException:
-            self._session.rollback()
-            raise
+            with self._transaction() if atomic else contextlib.nullcontext():
+                self._make_tables()
         finally:
             if unlock := self._dialect.setup_unlock():
                 with contextlib.suppress(FlowError):  # a session that is gone has given it back
                     self._session.fetch(unlock)
+
+    def _make_tables(self) -> None:
+        if lock := self._dialect.setup_lock():
+            self._session.fetch(lock)
+        schema = self._refs["run_history"].schema
+        if schema and not has_schema(self._session, schema):
+            self._session.execute(self._dialect.create_schema(schema))
+        for name, columns in tables.TABLES.items():
+            self._ensure_table(self._refs[name], columns)
+        version = self._name("state_version")
+        self._session.execute(f"DELETE FROM {version}")
+        self._session.execute(
+            f"INSERT INTO {version} VALUES ({self._value(1, tables.STATE_VERSION[0])})", [tables.VERSION]
+        )
 
     @staticmethod
     def _check_fit(found: list[tuple[Any, ...]]) -> None:
@@ -117,16 +132,23 @@ class SqlState:
         next epoch, so an old holder that wakes up cannot commit.
         """
         self._try_lock(claim.run_id)
-        self._session.begin()
-        try:
+        with self._transaction():
             lease = self._take(claim)
             self._abandon(claim)
             self._insert_history(record)
+        return lease
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """A transaction of its own; when it fails, the first error counts."""
+        self._session.begin()
+        try:
+            yield
             self._session.commit()
         except BaseException:
-            self._session.rollback()
+            with contextlib.suppress(FlowError):
+                self._session.rollback()
             raise
-        return lease
 
     def _try_lock(self, run_id: str) -> bool:
         """Take the session-bound lock of a run: its own to show that it lives, another's to see whether that is gone.
@@ -155,7 +177,7 @@ class SqlState:
             old_epoch, took_over = 0, ""
         else:
             old_epoch, run_id, host, process, since, expires, now = rows[0]
-            free = not run_id or expires < now or liveness.is_dead(host, process) or self._try_lock(run_id)
+            free = not run_id or expires < now or liveness.is_over(run_id, host, process) or self._try_lock(run_id)
             if not free:
                 raise _locked(claim.pipeline, run_id, host, process, since)
             touched = self._session.execute(
@@ -186,7 +208,7 @@ class SqlState:
         if self._session.table(self._refs["lease"]) is None:
             return ""
         for _, run_id, host, process, _, expires, now in self._holder(pipeline):
-            if run_id and expires >= now and not liveness.is_dead(host, process):
+            if run_id and expires >= now and not liveness.is_over(run_id, host, process):
                 return str(run_id)
         return ""
 
@@ -265,14 +287,9 @@ class SqlState:
         A row that is closed already stays: the commit landed although its answer was lost, or another run took over.
         """
         self._session.rollback()
-        self._session.begin()
-        try:
+        with self._transaction():
             landed = self._update_history(record, " AND status = 'running'") == 0 and self._status(record) == "success"
             self._give_back(lease)
-            self._session.commit()
-        except BaseException:
-            self._session.rollback()
-            raise
         return landed
 
     def _status(self, record: RunRecord) -> str:
@@ -285,28 +302,18 @@ class SqlState:
 
     def finish(self, lease: Lease, record: RunRecord) -> None:
         """Close a run that has no data: slot, history row and lease in one commit."""
-        self._session.begin()
-        try:
+        with self._transaction():
             self.write_commit(lease, record, None)
-            self._session.commit()
-        except BaseException:
-            self._session.rollback()
-            raise
 
     def withdraw(self, lease: Lease) -> None:
         """Give the lease back and take the run's history row away: it turned out that there is nothing to do."""
-        self._session.begin()
-        try:
+        with self._transaction():
             self._session.execute(
                 f"DELETE FROM {self._name('run_history')}"
                 f" WHERE run_id = {self._value(1, _column('run_history', 'run_id'))}",
                 [lease.claim.run_id],
             )
             self._give_back(lease)
-            self._session.commit()
-        except BaseException:
-            self._session.rollback()
-            raise
 
     def add_history(self, record: RunRecord) -> None:
         """Insert a finished row of its own (a post-transform)."""

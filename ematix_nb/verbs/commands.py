@@ -229,6 +229,10 @@ def preview(call: Call) -> PreviewResult:
 
     name = call.options["name"]
     subject = name if name and is_address(name) else known_pipeline(call, name)
+    if call.options["as_of"] is not None:
+        from ematix_nb.verbs.as_of import as_of
+
+        return as_of(subject, call.options["as_of"]).preview(call.options["limit"], call.token)
     from ematix_nb.verbs.preview import preview as look
 
     return look(subject, limit=call.options["limit"], **call.run_options())

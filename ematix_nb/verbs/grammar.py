@@ -122,6 +122,12 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
         (
             ("NAME", "address", None, "a pipeline, or connection:thing to look at a table or file"),
             ("--limit N", "count:1:100000", 50, "rows to sample, 1 to 100000"),
+            (
+                "--as-of T",
+                "now",
+                None,
+                "of a target of mode scd2 the versions that held at T (ISO 8601; without a zone: UTC), nothing else",
+            ),
         ),
     ),
     "dry-run": (
@@ -403,7 +409,7 @@ def parse(argv: list[str], *, prog: str = "flow") -> Parsed:
 
     Example:
         >>> parse(["preview", "orders", "--limit", "10"]).options
-        {'name': 'orders', 'limit': 10}
+        {'name': 'orders', 'limit': 10, 'as_of': None}
     """
     from ematix_nb.verbs.usage import help_text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.connections import resolve
@@ -92,8 +93,6 @@ def _pipeline(spec: PipelineSpec, limit: int, context: RunContext) -> PreviewRes
 
 
 def _with_statements(plan: Any, statements: tuple[str, ...]) -> Any:
-    import dataclasses
-
     return dataclasses.replace(plan, statements=statements)
 
 
@@ -103,15 +102,28 @@ def _look(text: str, limit: int, token: CancelToken) -> PreviewResult:
     session = open_reader(connection)
     token.on_cancel(session.interrupt)
     try:
-        sql = _by_key(session, address.thing)
-        columns = session.describe(sql)
-        rows, complete = _sample(session, sql, columns, limit)
+        found = sampled(session, text, _by_key(session, address.thing), limit)
     finally:
         token.remove(session.interrupt)
         session.close()
-    return PreviewResult(
-        text, sql, rows, limit, complete, profile(rows), (), _pages(lambda: open_reader(connection), sql)
-    )
+    return dataclasses.replace(found, pages=_pages(lambda: open_reader(connection), found.sql))
+
+
+def sampled(session: Any, name: str, sql: str, limit: int) -> PreviewResult:
+    """The first rows of a query, with their profile.
+
+    Args:
+        session: Where it is asked.
+        name: Of what is looked at.
+        sql: The SELECT.
+        limit: Rows to sample, 1 to 100000.
+
+    Raises:
+        UsageError: The limit is out of range.
+    """
+    _check_limit(limit)
+    rows, complete = _sample(session, sql, session.describe(sql), limit)
+    return PreviewResult(name, sql, rows, limit, complete, profile(rows))
 
 
 def _by_key(session: Any, thing: str) -> str:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from ematix_nb.declare.spec import Column, PipelineSpec
+    from ematix_nb.declare.spec import Column, PipelineSpec, TargetSpec
+    from ematix_nb.sql.dialect import Dialect
 
 
 def read(subject: str | PipelineSpec, *, limit: int | None = None, token: CancelToken | None = None) -> pa.Table:
@@ -39,26 +40,30 @@ def read(subject: str | PipelineSpec, *, limit: int | None = None, token: Cancel
         UsageError: When the name is unknown, the limit out of range, or the query wrong.
         DataError: When a value does not fit its type.
     """
-    _check_limit(limit)
+    check_limit(limit)
     if isinstance(subject, str) and is_address(subject):
         address = parse_address(subject)
-        with _reader(address.connection, token) as session:
-            return _rows(session, f"SELECT * FROM {session.dialect.named(address.thing)}", None, limit)
+        with reader(address.connection, token) as session:
+            return rows_of(session, f"SELECT * FROM {session.dialect.named(address.thing)}", None, limit)
     spec = spec_of(subject)
     target = spec.targets[0]
     source = open_source(spec, resolve(spec.source), resolve(target.connection), None)
     with _stopped_by(source.session, token), contextlib.closing(source):
         reading = plan_reading(spec, target, source, None)
-        return _rows(source.session, reading.sql, reading.columns, limit)
+        return rows_of(source.session, reading.sql, reading.columns, limit)
 
 
 def read_target(spec: PipelineSpec) -> pa.Table:
     """All rows that the first target of a pipeline holds."""
     target = spec.targets[0]
+    with reader(target.connection, None) as session:
+        return rows_of(session, f"SELECT * FROM {name_of(target, session.dialect)}", None, None)
+
+
+def name_of(target: TargetSpec, dialect: Dialect) -> str:
+    """A target as it stands behind FROM."""
     has_tables = backend_for(resolve(target.connection).kind).capabilities.has_sql
-    with _reader(target.connection, None) as session:
-        name = session.dialect.table(target_ref(target)) if has_tables else session.dialect.named(file_thing(target))
-        return _rows(session, f"SELECT * FROM {name}", None, None)
+    return dialect.table(target_ref(target)) if has_tables else dialect.named(file_thing(target))
 
 
 def query(connection: Any, sql: str, *, limit: int | None = None, token: CancelToken | None = None) -> pa.Table:
@@ -74,20 +79,26 @@ def query(connection: Any, sql: str, *, limit: int | None = None, token: CancelT
         SqlError: When it is not one SELECT, or the system refuses it.
         DataError: When a value does not fit its type.
     """
-    _check_limit(limit)
-    with _reader(connection, token) as session:
+    check_limit(limit)
+    with reader(connection, token) as session:
         check_select(sql, session.dialect.name)
-        return _rows(session, sql, None, limit)
+        return rows_of(session, sql, None, limit)
 
 
-def _check_limit(limit: object) -> None:
+def check_limit(limit: object) -> None:
+    """Refuse a limit that is no number of rows.
+
+    Raises:
+        UsageError: It is not a whole number from 1 on.
+    """
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         message = f"limit must be a whole number from 1 on, got {limit!r}"
         raise UsageError(message, "leave it out for all rows")
 
 
 @contextlib.contextmanager
-def _reader(connection: Any, token: CancelToken | None) -> Iterator[Any]:
+def reader(connection: Any, token: CancelToken | None) -> Iterator[Any]:
+    """A session that answers SELECT, tied to a cancel token; closed at the end."""
     session = open_reader(resolve(connection))
     with _stopped_by(session, token), contextlib.closing(session):
         yield session
@@ -103,7 +114,8 @@ def _stopped_by(session: Any, token: CancelToken | None) -> Iterator[None]:
         token.remove(session.interrupt)
 
 
-def _rows(session: Any, sql: str, columns: Sequence[Column] | None, limit: int | None) -> pa.Table:
+def rows_of(session: Any, sql: str, columns: Sequence[Column] | None, limit: int | None) -> pa.Table:
+    """The rows of a query, in memory; its columns are asked for when they are not given."""
     import pyarrow as pa
 
     found = session.describe(sql) if columns is None else columns

@@ -35,7 +35,7 @@ def usage(verb: str, prog: str = "flow") -> str:
 
     Example:
         >>> usage("runs"), usage("preview")
-        ('flow runs [list|show] ...', 'flow preview NAME [--limit N]')
+        ('flow runs [list|show] ...', 'flow preview NAME [--limit N] [--as-of T]')
     """
     if below := actions(verb):
         return f"{prog} {verb} [{'|'.join(below)}] ..."

@@ -9,6 +9,7 @@ from ematix_nb.declare.data_types import INTEGER_KINDS
 from ematix_nb.declare.fingerprint import connection_name
 from ematix_nb.errors import FlowError, RunError, UsageError
 from ematix_nb.load.targets import open_state
+from ematix_nb.load.window import AHEAD
 from ematix_nb.verbs.commands import known_pipeline
 from ematix_nb.verbs.results import TableResult
 
@@ -74,7 +75,7 @@ def _write(spec: PipelineSpec, column: str, value: str | None) -> TableResult:
             stored = state.watermark(key)
             mark = None
             if value is not None:
-                kind = stored.type if stored is not None else ""
+                kind = stored.type.removesuffix(AHEAD) if stored is not None else ""
                 mark = Watermark(column, checked_value(value, kind), kind)
             if mark is not None or stored is not None:
                 state.reset_watermark(key, mark)
@@ -133,7 +134,7 @@ def checked_value(value: str, kind: str) -> str:
 def _row(spec: PipelineSpec, target: TargetSpec, mark: Watermark | None) -> tuple[Any, ...]:
     if mark is None:
         return (spec.name, place_of(target), spec.watermark_column or "", "none", "")
-    return (spec.name, place_of(target), mark.column, mark.value, mark.type)
+    return (spec.name, place_of(target), mark.column, mark.value, mark.type.removesuffix(AHEAD))
 
 
 def place_of(target: TargetSpec) -> str:

@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 
-from ematix_nb.api import handle
-from ematix_nb.declare import registry
-from ematix_nb.errors import FlowError
 from tests.catalogue.case import SETTINGS, Case, check_message
 from tests.catalogue.conftest import lay_out
+from tests.catalogue.told import RUN, told
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.catalogue.conftest import Flow, Notebook
 
-RUN = ("run", "p")
 FILE = 'SELECT * FROM "{}"'
 OTHER = """
 [connections.closed]
@@ -174,33 +171,9 @@ def test_a_load_that_cannot_be(
         for statement in problem.before:
             warehouse.execute(statement)
     before = stored(project)
-    found = flow(*RUN)
-    told = {"flow": found.out if "FLOW-" in found.out else found.err}
-    assert found.code == problem.code, found
-    bare.cell("%load_ext ematix_nb")
-    error, shown = bare.run("%flow run p --module shop.py")
-    assert isinstance(error, FlowError)
-    told["cell"] = raised_part(shown)
-    if "p" not in registry.pipelines():
-        flow("list")
-    with pytest.raises(FlowError) as caught:
-        handle("p").sync()
-    told["python"] = str(caught.value)
-    bare.cell("%unload_ext ematix_nb")
-    for text in told.values():
-        check_message(unindented(text), problem.says, problem.hint)
+    for text in told(problem.code, flow, bare).values():
+        check_message(text, problem.says, problem.hint)
     assert stored(project) == before
-
-
-def raised_part(shown: str) -> str:
-    """The error of a cell; a run that failed shows its result as well."""
-    start = shown.index(": FLOW-")
-    return shown[start : shown.index("(%flow debug", start)]
-
-
-def unindented(text: str) -> str:
-    """The message of a failed target begins its lines at the left."""
-    return "\n".join(line.strip() for line in text.splitlines())
 
 
 def stored(project: Path) -> dict[str, object]:

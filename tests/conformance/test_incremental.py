@@ -46,6 +46,19 @@ def test_ten_rows_then_a_tie_a_late_row_and_a_new_one_are_thirteen(bench: Bench)
     bench.check()
 
 
+@pytest.mark.parametrize("bench", pairs("append", same=False), indirect=True)
+def test_a_time_in_the_future_hides_no_row_and_is_not_doubled(bench: Bench) -> None:
+    later = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(days=3650)
+    bench.give(COLUMNS, [(1, "a", at(1)), (2, "wrong", later)])
+    pipeline = appending(bench)
+    assert counts(pipeline.sync()) == {"read": 2, "inserted": 2}
+    bench.more([(3, "c", at(2)), (4, "wrong too", later + dt.timedelta(days=1))])
+    assert counts(pipeline.sync())["inserted"] == 2
+    assert "inserted" not in counts(pipeline.sync())
+    assert sorted(row[0] for row in bench.rows("id")) == [1, 2, 3, 4]
+    bench.check()
+
+
 @pytest.mark.parametrize("bench", [*pairs("append")[::2]], indirect=True)
 def test_whole_numbers_from_the_same_place(bench: Bench) -> None:
     columns = {"id": BIGINT, "note": TEXT}

@@ -149,6 +149,22 @@ def test_late_equal_and_corrected_events(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("bench", SCD2, indirect=True)
+def test_versions_that_differ_in_a_column_that_went_stay(bench: Bench) -> None:
+    bench.give({"id": BIGINT, "a": TEXT, "b": TEXT, "at": TIMESTAMPTZ}, [(1, "x", "p", day(1)), (1, "x", "q", day(2))])
+    pipeline = bench.pipeline("scd2", keys=("id",), event_timestamp_column="at")
+    assert counts(pipeline.sync()) == {"read": 2, "inserted": 2}
+    bench.give(EVENTS, [(1, "y", day(3))])
+    assert counts(pipeline.sync()) == {"read": 1, "inserted": 1, "closed": 1}
+    versions = chain(bench, "a", "b")
+    check_chain(versions)
+    assert [row[1:4] for row in versions] == [("x", "p", day(1)), ("x", "q", day(2)), ("y", None, day(3))]
+    bench.give(EVENTS, [(1, "x", dt.datetime(2024, 1, 1, 12, tzinfo=dt.UTC))])
+    assert counts(pipeline.sync()) == {"read": 1, "unchanged": 1}
+    assert chain(bench, "a", "b") == versions
+    bench.check()
+
+
+@pytest.mark.parametrize("bench", SCD2, indirect=True)
 def test_a_gap_after_a_soft_delete_stays_and_the_key_may_return(bench: Bench) -> None:
     bench.give(EVENTS, [(1, "a", day(1)), (2, "b", day(1))])
     pipeline = bench.pipeline("scd2", keys=("id",), event_timestamp_column="at", handle_deletes="soft")

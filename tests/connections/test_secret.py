@@ -22,6 +22,7 @@ from ematix_nb.connections import (
     redact,
     redact_url,
 )
+from ematix_nb.connections.secret import SecretDict, censor, secret_parts
 from ematix_nb.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -166,3 +167,89 @@ def test_literal_secrets_and_variables_are_named() -> None:
     assert (literal.literal_secrets(), literal.variables()) == (("password",), ("H", "U"))
     clean = PostgresConnection(name="a", url="postgres://u:${PW}@h/d")
     assert (clean.literal_secrets(), clean.variables()) == ((), ("PW",))
+
+
+def test_a_secret_is_one_value() -> None:
+    secret = Secret("CANARY-7")
+    assert copy.copy(secret) is secret
+    assert copy.deepcopy(secret) is secret
+    assert Secret(secret).reveal() == "CANARY-7"
+    assert len({secret, Secret("CANARY-7")}) == 1
+    assert hash(secret) == hash("***")
+    assert not secret != Secret("CANARY-7")  # noqa: SIM202 - the other operator
+    assert Secret("x", shown="a <b>")._repr_html_() == "a &lt;b&gt;"
+
+
+def test_a_secret_out_of_a_pickle_shows_what_it_showed() -> None:
+    travelled = pickle.loads(pickle.dumps(Secret("CANARY-8", shown="u:***")))
+    assert (str(travelled), repr(travelled)) == ("u:***", "Secret('u:***')")
+    wanted = "a secret was asked for in a process that it never reached: secrets are not pickled"
+    with pytest.raises(ConfigError, match=wanted) as caught:
+        travelled.reveal()
+    assert "`${VARIABLE}`" in caught.value.hint
+
+
+def test_of_a_text_that_shows_the_rest_only_the_secret_part_is_masked() -> None:
+    Secret("postgres://canary-host:pw-of-canary@h/d", shown="postgres://canary-host:***@h/d")
+    assert redact("canary-host pw-of-canary") == "canary-host ***"
+
+
+def test_the_longest_secret_is_masked_first() -> None:
+    for text in ("can1", "can1long", "c7q"):
+        Secret(text)
+    assert redact("can1long can1 xcan1x xc7qx c7q") == "*** *** x***x xc7qx ***"
+
+
+@pytest.mark.parametrize("text", ["", "${CANARY_REF}", "admin", "guest", "true"])
+def test_what_is_no_secret_is_not_masked(text: str) -> None:
+    Secret(text)
+    assert redact(f"a {text} b") == f"a {text} b"
+
+
+def test_a_driver_sees_the_text_and_a_printer_the_keys() -> None:
+    settings = SecretDict(user="ann", password="CANARY-10")
+    assert settings["password"] == "CANARY-10"
+    assert (repr(settings), str(SecretDict())) == ("SecretDict(user=***, password=***)", "SecretDict()")
+
+
+def failed(text: object, *more: object, cause: BaseException | None = None) -> ValueError:
+    """An error that was raised, with what led to it."""
+    try:
+        raise ValueError(text, *more) from cause  # noqa: TRY301 - for its traceback
+    except ValueError as error:
+        return error
+
+
+def test_errors_lose_their_secrets() -> None:
+    Secret("CANARY-11")
+    first = failed("login CANARY-11 failed", 7)
+    last = failed("no connection", cause=failed("between", cause=first))
+    before = last.args
+    censor(last)
+    assert first.args == ("login *** failed", 7)
+    assert last.args is before
+    assert all(error.__traceback__ for error in (first, last))
+    censor(last, frames=False)
+    assert not any(error.__traceback__ for error in (first, last))
+
+
+def test_errors_lose_the_secrets_of_what_they_came_upon() -> None:
+    Secret("CANARY-12")
+    first, last = failed("CANARY-12"), failed("later")
+    last.__context__ = first
+    first.__cause__ = last  # a circle
+    censor(last)
+    assert first.args == ("***",)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("postgres://u:p%40w@h/d?sslpassword=x1", ["p%40w", "x1"]),
+        ("password='p w' token=***", ["p w"]),
+        ("postgres://u:${PW}@h", []),
+        ("Bearer abcdefgh12", ["abcdefgh12"]),
+    ],
+)
+def test_the_secret_parts_of_a_text(text: str, parts: list[str]) -> None:
+    assert list(secret_parts(text)) == parts

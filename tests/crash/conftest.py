@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.crash.places import Places
 from tests.crash.world import World, make_source, second
 from tests.support import mariadb, postgres
+from tests.support.messages import Line, line_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.crash import world
 
@@ -48,6 +53,33 @@ def _mysql_shared(mysql_server: str) -> Iterator[str]:
     """As `_pg_shared`."""
     with mariadb.fresh_database(mysql_server) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def places() -> Iterator[Places]:
+    """Places to try one fault after another in; in memory where the system has a file system there."""
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=memory, ignore_cleanup_errors=True) as folder:
+        made = Places(Path(folder))
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="session")
+def line_of(request: pytest.FixtureRequest) -> Iterator[Callable[[str], tuple[Line, str]]]:
+    """A line to a database of `postgres` or `mysql` that can be cut, and the URL without it."""
+    servers: dict[str, Any] = {"postgres": ("pg_server", postgres), "mysql": ("mysql_server", mariadb)}
+    found: dict[str, tuple[Line, str]] = {}
+    with contextlib.ExitStack() as stack:
+
+        def get(kind: str) -> tuple[Line, str]:
+            if kind not in found:
+                server, support = servers[kind]
+                url = stack.enter_context(support.fresh_database(request.getfixturevalue(server)))
+                found[kind] = (stack.enter_context(line_to(url)), url)
+            return found[kind]
+
+        yield get
 
 
 @pytest.fixture

@@ -218,7 +218,9 @@ class World:
 
         rows = []
         for name in self.manifest().get("files", []):
-            found = pq.read_table(self.path / self.table / name, partitioning=None).to_pylist()
+            path = self.path / self.table / name
+            shown = path if path.exists() else path.with_name(f".{path.name}.tmp")  # published, and not renamed yet
+            found = pq.read_table(shown, partitioning=None).to_pylist()
             rows += [(row["id"], row["name"], row["amount"], str(row["ts"])[:19]) for row in found]
         return sorted(rows, key=repr)
 

@@ -1,4 +1,4 @@
-"""Secrets that are planted to be looked for: twelve places, every form in which one could come out again."""
+"""Secrets that are planted to be looked for: fourteen places, every form in which one could come out again."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ PLACES = (
     "error text of a driver",
     "query of a URL",
     "login of a broker",
+    "address of a webhook",
+    "key file",
 )
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import os
 import re
-import secrets
 import shutil
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ematix_nb.backends.disk import on_disk
+from ematix_nb.backends.files.local import link_new, sync_folder
 from ematix_nb.connections.secret import SecretDict, redact
-from ematix_nb.errors import ConnectError, MissingDriverError, RunError
+from ematix_nb.errors import ConnectError, MissingDriverError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -79,29 +79,18 @@ class LocalObjects:
     def create(self, name: str, data: bytes) -> None:
         """Make a file: a finished temporary one, then a link that fails when the name is taken."""
         final = self._root / name
-        temporary = final.parent / f".{final.name}-{os.getpid()}-{secrets.token_hex(6)}.tmp"
-        try:
+        with on_disk("write", final):
             final.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(temporary, final)
-        except FileExistsError:
-            raise
-        except OSError as exc:
-            message = f"cannot write `{final}`: {exc.strerror or exc}"
-            raise RunError(message, "check the rights on the folder, and the space on its disk") from exc
-        finally:
-            temporary.unlink(missing_ok=True)
-        _sync(final.parent)
+            link_new(final, f".{final.name}", data)
+            sync_folder(final.parent)
 
     def read(self, name: str) -> bytes | None:
         """The bytes of a file."""
-        try:
-            return (self._root / name).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        with on_disk("read", self._root / name):
+            try:
+                return (self._root / name).read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
 
     def open(self, name: str) -> Any:
         """A file."""
@@ -118,14 +107,16 @@ class LocalObjects:
         return sorted(path.name for path in self._entries(folder) if path.is_dir())
 
     def _entries(self, folder: str) -> list[Path]:
-        try:
-            return list((self._root / folder).iterdir())
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        with on_disk("list", self._root / folder):
+            try:
+                return list((self._root / folder).iterdir())
+            except (FileNotFoundError, NotADirectoryError):
+                return []
 
     def remove(self, name: str) -> None:
         """Remove a file."""
-        (self._root / name).unlink(missing_ok=True)
+        with on_disk("remove", self._root / name):
+            (self._root / name).unlink(missing_ok=True)
 
     def remove_folder(self, folder: str) -> None:
         """Remove a folder with all in it."""
@@ -134,16 +125,9 @@ class LocalObjects:
     def sync(self, name: str) -> None:
         """Flush a file and its folder to disk."""
         path = self._root / name
-        _sync(path)
-        _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        with on_disk("make durable", path):
+            sync_folder(path)
+            sync_folder(path.parent)
 
 
 class StoreObjects:

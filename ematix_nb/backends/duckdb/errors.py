@@ -8,6 +8,7 @@ from ematix_nb.connections.secret import censor, redact
 from ematix_nb.errors import (
     CANCELLED,
     CancelledError,
+    ConflictError,
     ConnectError,
     DataError,
     FlowError,
@@ -58,7 +59,7 @@ def translate(error: Exception, where: str, lines_before: int = 0, query: str = 
         return CancelledError(CANCELLED, where=where)
     if type(error).__name__ == "TransactionException":
         conflict = "onflict" in text
-        return (TransientError if conflict else RunError)(message, "run it again" if conflict else "", where)
+        return (ConflictError if conflict else RunError)(message, "run it again" if conflict else "", where)
     names = {cls.__name__ for cls in type(error).__mro__}
     for name, made, hint in _CLASSES:
         if name in names:

@@ -16,7 +16,7 @@ from ematix_nb.backends.base import BATCH_ROWS, TableInfo
 from ematix_nb.connections.secret import redact
 from ematix_nb.declare.data_types import TEXT
 from ematix_nb.declare.spec import Column, TableRef
-from ematix_nb.errors import ConnectError, LockedError, MissingDriverError, SqlError, TransientError
+from ematix_nb.errors import ConnectError, FlowError, LockedError, MissingDriverError, SqlError, TransientError
 
 from .capabilities import CAPABILITIES
 from .catalogue import LIST, find, kind_of, table_info
@@ -393,6 +393,8 @@ class DuckDBSession:
         try:
             self._close_readers()
             self.rollback()
+        except FlowError:
+            pass  # closing rolls back as well
         finally:
             self._cursor.close()
             _release(self._key)

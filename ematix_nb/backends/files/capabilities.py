@@ -37,6 +37,7 @@ WRITE_OPTIONS: dict[str, tuple[str, ...]] = {
     "csv_header": ("csv",),
     "csv_quote": ("csv",),
     "csv_null_value": ("csv",),
+    "csv_safe": ("csv",),
     "partition_by": ("parquet", "csv", "jsonl", "orc"),
     "target_file_rows": ("parquet", "csv", "jsonl", "orc"),
     "target_file_bytes": ("parquet", "csv", "jsonl", "orc"),

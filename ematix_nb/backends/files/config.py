@@ -23,6 +23,8 @@ class FileConfig:
     csv_quote: str = '"'
     csv_null_value: str = ""
     """The unquoted text that stands for NULL."""
+    csv_safe: bool = False
+    """Texts that a spreadsheet would take for a formula are written with a `'` before them, and read without."""
     parquet_compression: str = "zstd"
     orc_compression: str = "zstd"
     partition_by: tuple[str, ...] = ()

@@ -3,6 +3,9 @@
 Rules: RFC 4180 quoting; an unquoted empty field (or the text ``csv_null_value``) is NULL, a quoted ``""`` is the
 empty text; a byte order mark at the start of a file is dropped; blank lines are no rows, except in files of one
 column, where a blank line is a NULL.
+
+With ``csv_safe`` a text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return has a ``'`` before it
+in the file, and one more than it had when there were some already: what is read is what was written.
 """
 
 from __future__ import annotations
@@ -11,14 +14,13 @@ import csv
 import io
 import itertools
 import re
-import sys
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.declare.data_types import TEXT, DataType, to_arrow
 from ematix_nb.errors import DataError, DeclarationError
 
 from .capabilities import SAMPLE_ROWS
-from .texts import from_text, guess, text_type, unreadable
+from .texts import MAX_RECORD_BYTES, from_text, guess, text_type, too_long, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -31,21 +33,36 @@ if TYPE_CHECKING:
     from .paths import DataFile
 
 BLOCK_BYTES = 1 << 20
-MAX_BLOCK_BYTES = 1 << 30
 _ROW = re.compile(r"Row #(\d+)")
 _COLUMN = re.compile(r"CSV column #(\d+)")
+_TEXTS = ("text", "string", "json", "jsonb", "bytes")
+_FORMULA = r"^('*[=+\-@\t\r])"
+"""How a text begins that a spreadsheet would compute, or that was made safe before."""
 
 
 def _text(file: DataFile) -> io.TextIOWrapper:
     return io.TextIOWrapper(file.stream(), encoding="utf-8-sig", newline="")
 
 
+def _lines(file: DataFile, stream: io.TextIOWrapper) -> Iterator[str]:
+    """The lines of a file; one without an end is not read whole."""
+    for number in itertools.count(1):
+        line = stream.readline(MAX_RECORD_BYTES)
+        if len(line) == MAX_RECORD_BYTES:
+            raise too_long(file, number)
+        if not line:
+            return
+        yield line
+
+
 def _rows(file: DataFile, config: FileConfig) -> Iterator[tuple[int, list[str]]]:
     """The records of a file with the line each starts on, from 1."""
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    csv.field_size_limit(MAX_RECORD_BYTES)
     line = 0
     with _text(file) as stream:
-        reader = csv.reader(stream, delimiter=config.csv_delimiter, quotechar=config.csv_quote, strict=True)
+        reader = csv.reader(
+            _lines(file, stream), delimiter=config.csv_delimiter, quotechar=config.csv_quote, strict=True
+        )
         try:
             for row in reader:
                 yield line + 1, row
@@ -123,9 +140,9 @@ def read(
         try:
             for raw in _open(file, names, types, config, done, block):
                 done += raw.num_rows
-                yield _shape(file, raw, wanted)
+                yield _shape(file, raw, wanted, config)
         except pa.ArrowInvalid as exc:
-            if "straddling" in str(exc) and block < MAX_BLOCK_BYTES:
+            if "straddling" in str(exc) and block < MAX_RECORD_BYTES:
                 block *= 8  # a record longer than the block: go on after the rows already given
                 continue
             raise _located(file, names, config, str(exc)) from exc
@@ -197,18 +214,45 @@ class _Quotes(io.RawIOBase):
         return data
 
 
-def _shape(file: DataFile, raw: pa.RecordBatch, wanted: Mapping[str, DataType]) -> pa.RecordBatch:
+def _shape(file: DataFile, raw: pa.RecordBatch, wanted: Mapping[str, DataType], config: FileConfig) -> pa.RecordBatch:
     import pyarrow as pa
 
     arrays = []
     for name, kind in wanted.items():
         if name in raw.schema.names:
-            arrays.append(from_text(raw.column(name), kind, f"{file.name}, column `{name}`"))
+            found = _as_written(raw.column(name), kind) if config.csv_safe else raw.column(name)
+            arrays.append(from_text(found, kind, f"{file.name}, column `{name}`"))
         else:
             arrays.append(pa.nulls(raw.num_rows, to_arrow(kind)))
     if not arrays:
         return raw.select([])
     return pa.RecordBatch.from_arrays(arrays, names=list(wanted))
+
+
+def _safe(array: pa.Array, kind: DataType) -> pa.Array:
+    """The texts of a column with a quote before those that begin like a formula.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> _safe(pa.array(["=1+1", "'-x", "it's", None]), TEXT).to_pylist()
+        ["'=1+1", "''-x", "it's", None]
+    """
+    import pyarrow.compute as pc
+
+    return pc.replace_substring_regex(array, _FORMULA, r"'\1") if kind.kind in _TEXTS else array
+
+
+def _as_written(array: pa.Array, kind: DataType) -> pa.Array:
+    """What was made safe, as it was.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> _as_written(_safe(pa.array(["=1+1", "'-x", "it's", None]), TEXT), TEXT).to_pylist()
+        ['=1+1', "'-x", "it's", None]
+    """
+    import pyarrow.compute as pc
+
+    return pc.replace_substring_regex(array, f"^'{_FORMULA[1:]}", r"\1") if kind.kind in _TEXTS else array
 
 
 def _located(file: DataFile, names: Sequence[str], config: FileConfig, text: str) -> DataError:
@@ -248,7 +292,12 @@ class Writer:
         if '"' in config.csv_null_value:
             message = "`csv_null_value` cannot hold a quote"
             raise DeclarationError(message, 'choose a text without `"`')
+        odd = next((column.name for column in columns if config.csv_safe and re.match(_FORMULA, column.name)), None)
+        if odd is not None:
+            message = f"column `{odd}` begins like a formula, and `csv_safe` is set"
+            raise DeclarationError(message, "give it another name with AS")
         self._columns = columns
+        self._make_safe = config.csv_safe
         from .texts import spelled_type
 
         self._schema = pa.schema([(column.name, spelled_type(column.type, "csv")) for column in columns])
@@ -267,6 +316,8 @@ class Writer:
         from .texts import spelled
 
         arrays = [spelled(batch.column(i), column.type, "csv") for i, column in enumerate(self._columns)]
+        if self._make_safe:
+            arrays = [_safe(array, column.type) for array, column in zip(arrays, self._columns, strict=True)]
         self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.connections import redact
+from ematix_nb.connections.secret import censor
 from ematix_nb.errors import ConfigError, ConnectError, FlowError, MissingDriverError, RunError, TransientError
 
 from .buckets import CHUNK_BYTES, BucketStorage
@@ -231,6 +232,7 @@ def _credentials(connection: Any, where: str) -> Any:
         try:
             return from_file(str(Path(connection.service_account).expanduser()), scopes=scope)
         except (OSError, ValueError, GoogleAuthError) as exc:
+            censor(exc, frames=False)  # the key is in variables of the library
             message = f"{where}: the service account's file `{connection.service_account}` cannot be used"
             raise ConfigError(message, f"it must be the JSON key of a service account ({type(exc).__name__})") from exc
     if connection.anonymous or (connection.endpoint and not told):

@@ -28,7 +28,7 @@ from ematix_nb.declare.data_types import (
 from ematix_nb.errors import DataError
 
 from .capabilities import SAMPLE_ROWS
-from .texts import from_text, plain, spelled, spelled_type, unreadable
+from .texts import MAX_RECORD_BYTES, from_text, plain, spelled, spelled_type, too_long, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -53,19 +53,21 @@ _LONG_INTEGER = re.compile(rb"[\s:,\[]-?[0-9]{16,}[\s,}\]]")
 
 def _blocks(file: DataFile) -> Iterator[tuple[int, bytes]]:
     """Whole lines in blocks, each with the number of its first line, from 1."""
-    first, rest = 1, b""
+    first, rest = 1, bytearray()
     with file.stream() as stream:
         while chunk := _chunk(file, stream):
             cut = chunk.rfind(b"\n") + 1
             if cut == 0:
                 rest += chunk
+                if len(rest) > MAX_RECORD_BYTES:
+                    raise too_long(file, first)
                 continue
-            block = rest + chunk[:cut]
-            rest = chunk[cut:]
+            block = bytes(rest) + chunk[:cut]
+            rest = bytearray(chunk[cut:])
             yield first, block
             first += block.count(b"\n")
     if rest.strip():
-        yield first, rest
+        yield first, bytes(rest)
 
 
 def _chunk(file: DataFile, stream: Any) -> bytes:

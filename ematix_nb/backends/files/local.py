@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ematix_nb.backends.disk import on_disk
 from ematix_nb.errors import ConnectError, DeclarationError
 
 from .capabilities import format_of
@@ -45,16 +47,18 @@ class LocalStorage:
 
     def entries(self, folder: str) -> Sequence[Entry]:
         """Every file below a folder."""
-        found = []
         start = self._inside(self.root / folder, folder)
-        for place, _, files in os.walk(start):
+        with on_disk("list", start):
+            return in_order(self._below(start))
+
+    def _below(self, start: Path) -> Iterator[Entry]:
+        for place, _, files in os.walk(start, onerror=_unless_gone):
             for file in files:
                 path = Path(place) / file
                 try:
-                    found.append(self._entry(path))
+                    yield self._entry(path)
                 except FileNotFoundError:  # removed meanwhile, or a link to nowhere
                     continue
-        return in_order(found)
 
     def walk(self, folder: str, skipped: list[str]) -> Iterator[Entry]:
         """The data files below a folder."""
@@ -85,7 +89,9 @@ class LocalStorage:
 
     def stat(self, name: str) -> Entry:
         """One file."""
-        return self._entry(self._inside(self.root / name, name))
+        path = self._inside(self.root / name, name)
+        with on_disk("look at", path):
+            return self._entry(path)
 
     def _entry(self, path: Path) -> Entry:
         stat = path.stat()
@@ -100,28 +106,23 @@ class LocalStorage:
 
     def read(self, name: str) -> bytes:
         """A small file."""
-        return (self.root / name).read_bytes()
+        with on_disk("read", self.root / name):
+            return (self.root / name).read_bytes()
 
     def create(self, name: str, body: bytes) -> bool:
         """A finished temporary file, then a link that fails when the name is taken."""
         final = self.root / name
-        final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = final.parent / f".{final.stem}-{os.getpid()}-{secrets.token_hex(6)}.tmp"
-        try:
-            with temporary.open("xb") as file:
-                file.write(body)
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(temporary, final)
-        except FileExistsError:
-            return False
-        finally:
-            temporary.unlink(missing_ok=True)
-        for folder in (final.parent, *final.parent.parents):
-            sync_folder(folder)
-            if folder == self.root:
-                break
-        return True
+        with on_disk("write", final):
+            final.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                link_new(final, f".{final.stem}", body)
+            except FileExistsError:
+                return False
+            for folder in (final.parent, *final.parent.parents):
+                sync_folder(folder)
+                if folder == self.root:
+                    break
+            return True
 
     def upload(self, name: str) -> LocalUpload:
         """A file that is written in place: the caller chooses a hidden name."""
@@ -132,22 +133,22 @@ class LocalStorage:
     def move(self, pairs: Sequence[tuple[str, str]]) -> None:
         """Rename."""
         for old, new in pairs:
-            try:
+            with contextlib.suppress(FileNotFoundError), on_disk("rename", self.root / old):  # else somebody did it
                 (self.root / old).rename(self.root / new)
-            except FileNotFoundError:  # somebody else did it meanwhile
-                continue
         self.settle({new.rpartition("/")[0] for _, new in pairs})
 
     def delete(self, names: Iterable[str], folder: str) -> None:
         """Remove files, and the folders that become empty."""
         for name in sorted(names):
-            (self.root / name).unlink(missing_ok=True)
+            with on_disk("remove", self.root / name):
+                (self.root / name).unlink(missing_ok=True)
             drop_empty(self.root / folder, (self.root / name).parent)
 
     def settle(self, folders: Iterable[str]) -> None:
         """Make names durable."""
         for folder in folders:
-            sync_folder(self.root / folder)
+            with on_disk("make durable", self.root / folder):
+                sync_folder(self.root / folder)
 
     def path(self, name: str) -> Path:
         """The file's path."""
@@ -206,6 +207,29 @@ class LocalUpload:
         if not self._done:
             self._file.close()
             self._path.unlink(missing_ok=True)
+
+
+def link_new(final: Path, stem: str, body: bytes) -> None:
+    """Make a file, whole and with durable contents: a finished temporary one, then a link.
+
+    Raises:
+        FileExistsError: When the name is taken.
+    """
+    temporary = final.parent / f"{stem}-{os.getpid()}-{secrets.token_hex(6)}.tmp"
+    try:
+        with temporary.open("xb") as file:
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, final)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _unless_gone(error: OSError) -> None:
+    """Of a folder that cannot be listed: one that is not there has nothing in it."""
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        raise error
 
 
 def sync_folder(folder: Path) -> None:

@@ -10,6 +10,8 @@ from urllib.parse import quote, unquote
 
 from ematix_nb.errors import DataError, DeclarationError
 
+from .unpacked import Unpacked
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -51,12 +53,15 @@ class DataFile:
         return self.storage.open(self.entry, forward=forward)
 
     def stream(self) -> Any:
-        """A pyarrow stream from its start, unpacked."""
+        """A stream from its start, unpacked.
+
+        Reading raises a DataError when a packed file unfolds to far more than it could hold.
+        """
         import pyarrow as pa
 
         packed = _PACKED.get(self.entry.name.lower().rpartition(".")[2])
         raw = self.storage.open(self.entry, forward=True)
-        return pa.CompressedInputStream(raw, packed) if packed else raw
+        return Unpacked(pa.CompressedInputStream(raw, packed), self.name, self.entry.size) if packed else raw
 
 
 def is_pattern(thing: str) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ematix_nb.backends.base import Verdict
+from ematix_nb.backends.disk import NO_SPACE
 from ematix_nb.declare.data_types import to_arrow
 from ematix_nb.errors import DataError, DeclarationError, RunError, TransientError, known_names
 from ematix_nb.words import counted
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 _FORMATS: dict[str, Any] = {"parquet": parquet_files, "csv": csv_files, "jsonl": jsonl_files, "orc": orc_files}
 _STAGED = re.compile(r"\.part-(?P<run>.+)-\d{5}\.[a-z.]+\.tmp")
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def run_name(run_id: str) -> str:
@@ -100,14 +100,14 @@ class Stager:
             for folder in list(self._open):
                 self._finish(folder)
         except OSError as exc:
-            self.abandon()
-            if exc.errno in _NO_SPACE:
+            self._give_up()
+            if exc.errno in NO_SPACE:
                 message = f"no space left for staging in `{self._target}`; the target is unchanged"
                 raise TransientError(message, "make room and run again") from exc
             message = f"cannot write to `{self._target}`: {exc.strerror or exc}"
             raise RunError(message, "check the rights on the folder") from exc
         except BaseException:
-            self.abandon()  # also for an interrupt: nothing half-written stays open
+            self._give_up()  # also for an interrupt: nothing half-written stays open
             raise
         self._storage.settle({f"{self._target}/{name}".rpartition("/")[0] for name in self.names})
         return self.names
@@ -209,6 +209,11 @@ class Stager:
             if rows != part.rows:
                 message = f"{part.name} holds {counted(rows, 'row')} after writing {part.rows}"
                 raise RunError(message, "run again")
+
+    def _give_up(self) -> None:
+        """Remove what can be removed: the error that made it necessary counts."""
+        with contextlib.suppress(Exception):
+            self.abandon()
 
     def abandon(self) -> None:
         """Close and remove everything."""

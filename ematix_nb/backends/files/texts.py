@@ -35,6 +35,14 @@ _TIMESTAMPTZ = re.compile(_TIMESTAMP.pattern + r"(Z|[+-][0-9]{2}:?[0-9]{2})")
 _TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])(?:\.([0-9]+))?")
 _PATTERNS = ((_BOOLEAN, BOOLEAN), (_DATE, DataType("date")), (_TIMESTAMP, TIMESTAMP), (_TIMESTAMPTZ, TIMESTAMPTZ))
 _INT64 = range(-(2**63), 2**63)
+MAX_RECORD_BYTES = 512 << 20
+"""A longer line is not data, and would need a multiple of its size as memory."""
+
+
+def too_long(file: DataFile, line: int) -> DataError:
+    """The error for a line without an end."""
+    message = f"{file.name}, line {line}: the line is longer than {MAX_RECORD_BYTES >> 20} MiB"
+    return DataError(message, "write one row a line; a file without line ends is no such file")
 
 
 def unreadable(file: DataFile, exc: OSError) -> Exception:

@@ -36,7 +36,8 @@ _TRANSIENT_CLASSES = ("08", "53", "57", "58")
 _TRANSIENT_CODES = ("40001", "40P01", "55P03", "55006", "25P03", "25P04")
 _DATA_CLASSES = ("22", "23", "P0")
 _SQL_CLASSES = ("42", "0A", "2B", "3F")
-_FORBIDDEN = ("42501", "25006")
+FORBIDDEN = "42501"
+_FORBIDDEN = (FORBIDDEN, "25006")
 
 
 def missing_driver(exc: ImportError) -> MissingDriverError:
@@ -129,6 +130,7 @@ def translate(
     cancelled: bool = False,
     waited_for: str = "",
     lost: str = "",
+    grant: str = "",
 ) -> FlowError:
     """The error that a user can act on.
 
@@ -139,6 +141,7 @@ def translate(
         cancelled: True when `interrupt` was called.
         waited_for: Who holds the lock that was waited for.
         lost: The server, when the connection to it is no longer usable.
+        grant: What would let a forbidden statement through.
     """
     code, diag = exc.sqlstate or "", exc.diag
     message = redact(diag.message_primary or " ".join(str(exc).split()))
@@ -154,7 +157,7 @@ def translate(
         what = f"waited too long for a lock{waited_for}: {message}" if code == "55P03" else message
         return TransientError(what, hint or "try again")
     if code in _FORBIDDEN:
-        return RunError(f"PostgreSQL refuses: {message}", hint or "check the rights of the connection's user")
+        return RunError(f"PostgreSQL refuses: {message}", hint or grant or "check the rights of the connection's user")
     if code[:2] in _DATA_CLASSES:
         return _data_error(exc, code, message, hint)
     if code[:2] in _SQL_CLASSES:

@@ -21,7 +21,7 @@ from .catalogue import Catalogue
 from .config import APPLICATION_NAME, CONNECT_TIMEOUT_S, SESSION_SETTINGS, secured
 from .copy_out import CopyOut
 from .dialect import PostgresDialect
-from .errors import connect_error, missing_driver, translate
+from .errors import FORBIDDEN, connect_error, missing_driver, translate
 from .passthrough import CHUNK_BYTES, read_ahead, without_trailer
 from .reader import BLOCK_BYTES, check_columns, parse_blocks, plan_read
 from .types import data_type
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from .config import Settings
 
 DDL_LOCK_TIMEOUT_S = 10
+READ_LOCK_TIMEOUT_S = 60
+"""How long a source that somebody has locked is waited for; ``options=-c lock_timeout=...`` says otherwise."""
 CANCEL_TIMEOUT_S = 2.0
 CHUNKS_BEHIND = 2
 _DDL = ("CREATE", "ALTER", "DROP", "TRUNCATE", "COMMENT", "GRANT", "REVOKE", "REINDEX")
@@ -95,6 +97,8 @@ def _connect(settings: Settings) -> psycopg.Connection[Any]:
             "", autocommit=True, cursor_factory=psycopg.RawCursor, prepare_threshold=None, **options
         )
         pinned = dict(SESSION_SETTINGS) | {"default_transaction_read_only": "on" if settings.read_only else "off"}
+        if settings.read_only and "lock_timeout" not in str(options.get("options", "")):
+            pinned["lock_timeout"] = f"{READ_LOCK_TIMEOUT_S}s"
         calls = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in pinned.items())
         connection.execute(f"SELECT {calls}".encode())
     except psycopg.Error as exc:
@@ -450,11 +454,31 @@ class PostgresSession:
         return translate(
             exc,
             query=query,
+            grant=self._missing_grant(exc, query) if exc.sqlstate == FORBIDDEN else "",
             offset=offset,
             cancelled=self._interrupted or time.monotonic() - self._interrupted_at < CANCEL_TIMEOUT_S,
             waited_for=waited_for,
             lost=self._server if self._connection.closed else "",
         )
+
+    def _missing_grant(self, exc: psycopg.Error, sql: str) -> str:
+        """Which right was not there; asked on a second connection."""
+        import psycopg
+
+        from ematix_nb.errors import ConnectError
+
+        from .rights import missing_grant
+
+        try:
+            with _connect(self._settings) as other:
+                return missing_grant(
+                    exc.diag.message_primary or "",
+                    sql,
+                    self.dialect,
+                    lambda query, values: other.execute(query.encode(), list(values) or None).fetchall(),
+                )
+        except (psycopg.Error, ConnectError):  # only to enrich a message: the first error counts
+            return ""
 
     def _lock_holders(self, sql: str) -> str:
         """Who holds locks on the tables that a statement names; asked on a second connection."""

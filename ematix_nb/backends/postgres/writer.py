@@ -146,7 +146,8 @@ def _refusal(sink: Sink, values: pa.Array, base: int, exc: Exception) -> DataErr
     row, reason = first_bad(values, sink.convert, exc)
     value = shorten(_shown(values[row]))
     message = f"column `{sink.column.name}` row {base + row + 1}: `{value}` does not fit {sink.kind}: {reason}"
-    return DataError(message, "correct or CAST the value in the query, or widen the column")
+    hint = "correct or CAST the value in the query, or widen the column"
+    return DataError(message, "on_nul='strip' takes them out" if "NUL character" in reason else hint)
 
 
 def _shown(scalar: pa.Scalar) -> str:
