@@ -10,7 +10,7 @@ INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --constraint 
 WITH_POSTGRES = $(PY) -m tests.support.postgres
 WITH_SERVERS = $(PY) -m tests.support.mariadb $(WITH_POSTGRES)
 NOTEBOOKS = $(sort $(wildcard notebooks/*.ipynb))
-IN_PARALLEL = --numprocesses 3 --dist loadfile --max-worker-restart 1
+IN_PARALLEL = --numprocesses 3 --dist loadfile --max-worker-restart 0
 PYTEST_ARGS ?=
 SOAK_MINUTES ?= 15
 # What a row's fate hangs on: state, lease, publication, quoting, redaction, the plans of merge and scd2.

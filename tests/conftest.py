@@ -25,6 +25,7 @@ STORES: dict[str, Callable[[], contextlib.AbstractContextManager[Store]]] = {
     "gcs": gcs.server,
 }
 _foreign_addresses: list[str] = []
+_config: list[pytest.Config] = []
 
 
 def missing(what: str) -> NoReturn:
@@ -55,9 +56,18 @@ def _guard(event: str, arguments: tuple[object, ...]) -> None:
     pytest.fail(f"a test tried to connect to {address}; tests talk to 127.0.0.1 only", pytrace=True)
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Installs the guard for the whole session, doctests included; an audit hook cannot be taken off again."""
     sys.addaudithook(_guard)
+    _config[:] = [config]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Shows a failure when it happens: the summary is lost where somebody ends the whole."""
+    reporter = _config[0].pluginmanager.get_plugin("terminalreporter")
+    if report.failed and reporter is not None and os.environ.get("CI"):
+        reporter.write_line(f"\n{report.nodeid} ({report.when})\n{report.longreprtext}")
 
 
 @pytest.fixture(autouse=True)

@@ -95,6 +95,8 @@ def pumped(
 
 PATIENCE_S = 0.5
 """How long what is being taken may need, after a failure, before it is stopped."""
+STOP_PATIENCE_S = 10.0
+"""How long it may need then, before it is stopped by more force."""
 
 
 class _Taker(Generic[Item]):
@@ -124,13 +126,15 @@ class _Taker(Generic[Item]):
         if self._failure is not None:
             raise self._failure
 
-    def give_up(self, stop: Callable[[], None]) -> None:
-        """End the thread, by force when it does not end by itself soon."""
+    def give_up(self, stops: Sequence[Callable[[], None]]) -> None:
+        """End the thread, by more and more force while it does not end by itself."""
         self._given_up.set()
         self._thread.join(PATIENCE_S)
-        if self._thread.is_alive():
-            stop()
-            self._thread.join()
+        for stop in stops:
+            if self._thread.is_alive():
+                stop()
+                self._thread.join(STOP_PATIENCE_S)
+        self._thread.join()
 
     def _work(self) -> None:
         try:
@@ -144,18 +148,20 @@ class _Taker(Generic[Item]):
             self._failure = exc
 
 
-def pushed(items: Iterable[Item], take: Callable[[Item], object], stop: Callable[[], None], ahead: int) -> None:
+def pushed(
+    items: Iterable[Item], take: Callable[[Item], object], stops: Sequence[Callable[[], None]], ahead: int
+) -> None:
     """Let a thread take items while this one makes the next; returns when all are taken.
 
     Args:
         items: Made by the caller's thread.
         take: Called by the other thread with each item, in order; its failure is raised here.
-        stop: Ends what ``take`` waits for, when making items failed meanwhile.
+        stops: What ends ``take``'s waiting when making items failed meanwhile, the gentlest first.
         ahead: How many items may wait.
 
     Example:
         >>> taken = []
-        >>> pushed([1, 2, 3], taken.append, lambda: None, 2)
+        >>> pushed([1, 2, 3], taken.append, [], 2)
         >>> taken
         [1, 2, 3]
     """
@@ -165,5 +171,5 @@ def pushed(items: Iterable[Item], take: Callable[[Item], object], stop: Callable
             taker.put(item)
         taker.finish()
     except BaseException:
-        taker.give_up(stop)
+        taker.give_up(stops)
         raise

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ematix_nb.backends import pump
 from ematix_nb.backends.pump import pushed
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def _senders() -> list[threading.Thread]:
 
 def test_everything_arrives_in_order() -> None:
     taken: list[int] = []
-    pushed(range(1000), taken.append, lambda: None, 2)
+    pushed(range(1000), taken.append, [], 2)
     assert taken == list(range(1000))
     assert not _senders()
 
@@ -38,7 +39,7 @@ def test_items_are_made_while_others_are_taken() -> None:
         if item == 1:
             assert made.wait(10), "the second item was not made while the first one was taken"
 
-    pushed(items(), take, lambda: None, 1)
+    pushed(items(), take, [], 1)
 
 
 def test_a_failure_of_the_taker_is_raised_and_ends_the_making() -> None:
@@ -54,14 +55,14 @@ def test_a_failure_of_the_taker_is_raised_and_ends_the_making() -> None:
             raise ValueError(item)
 
     with pytest.raises(ValueError, match="3"):
-        pushed(items(), take, lambda: None, 2)
+        pushed(items(), take, [], 2)
     assert len(made) < 20
     assert not _senders()
 
 
 def test_a_failure_of_the_last_item_is_raised() -> None:
     with pytest.raises(ZeroDivisionError):
-        pushed([1, 0], lambda item: 1 / item, lambda: None, 2)
+        pushed([1, 0], lambda item: 1 / item, [], 2)
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
@@ -79,5 +80,25 @@ def test_a_failure_of_the_making_stops_what_the_taker_waits_for(error: type[Base
         assert stopped.wait(30), "nothing stopped the taker"
 
     with pytest.raises(error):
-        pushed(items(), take, stopped.set, 2)
+        pushed(items(), take, [stopped.set], 2)
+    assert not _senders()
+
+
+def test_more_force_when_the_first_stop_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pump, "STOP_PATIENCE_S", 0.1)
+    begun, stopped = threading.Event(), threading.Event()
+    asked: list[str] = []
+
+    def items() -> Iterator[int]:
+        yield 1
+        assert begun.wait(10)
+        raise ValueError
+
+    def take(_: int) -> None:
+        begun.set()
+        assert stopped.wait(30), "nothing stopped the taker"
+
+    with pytest.raises(ValueError, match=r"^$"):
+        pushed(items(), take, [lambda: asked.append("please"), stopped.set, lambda: asked.append("too much")], 2)
+    assert asked == ["please"]
     assert not _senders()

@@ -263,7 +263,10 @@ def server(request: pytest.FixtureRequest) -> SqlSystem:
     return MySQL(request.getfixturevalue("mysql_url"))
 
 
-@pytest.mark.parametrize(("how", "mode"), [("session ended", "append"), ("line cut", "append"), ("line cut", "merge")])
+WAYS = [("session ended", "append"), ("line cut", "append"), ("line cut", "merge"), ("line hung up", "append")]
+
+
+@pytest.mark.parametrize(("how", "mode"), WAYS)
 @pytest.mark.parametrize("role", ["source", "target"])
 def test_a_server_that_goes_away_in_the_middle(
     server: SqlSystem, role: str, how: str, mode: str, tmp_path: Path
@@ -278,7 +281,8 @@ def test_a_server_that_goes_away_in_the_middle(
     with line_to(direct) as line:
         server.connection = connection_to(server, line)
         pipeline = bench.pipeline(mode, NUMBERS[bench.source.name], **first)
-        gone = Once(line.cut if how == "line cut" else lambda: end_sessions(server))
+        acts = {"line cut": line.cut, "line hung up": line.hang_up, "session ended": lambda: end_sessions(server)}
+        gone = Once(acts[how])
         error = refused(lambda: pipeline.sync(listener=gone), "the connection to 127.0.0.1:", "was lost")
         assert isinstance(error, TransientError)
         assert gone.done.is_set()

@@ -24,15 +24,31 @@ class Line:
     is_down: bool = False
     """New connections are closed at once."""
     _ends: list[socket.socket] = field(default_factory=list)
+    _moves: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self._moves.set()
+
+    def stall(self) -> None:
+        """Take nothing and give nothing, and keep every connection open, new ones as well."""
+        self._moves.clear()
 
     def cut(self) -> None:
         """End every connection without a word, and let no new one through."""
         self.is_down = True
+        self._moves.set()
         ends, self._ends = self._ends, []
         for end in ends:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
+
+    def hang_up(self) -> None:
+        """Say on every connection that nothing more comes, and take nothing more; let no new one through."""
+        self.is_down = True
+        for end in self._ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
 
     def mend(self) -> None:
         """Let connections through again."""
@@ -52,7 +68,7 @@ class Line:
             other.connect(server)
             self._ends += [client, other]
             for source, target in ((client, other), (other, client)):
-                threading.Thread(target=_forward, args=(source, target), daemon=True).start()
+                threading.Thread(target=_forward, args=(source, target, self._moves), daemon=True).start()
 
 
 def _short(end: socket.socket) -> socket.socket:
@@ -62,10 +78,10 @@ def _short(end: socket.socket) -> socket.socket:
     return end
 
 
-def _forward(source: socket.socket, target: socket.socket) -> None:
+def _forward(source: socket.socket, target: socket.socket, moves: threading.Event) -> None:
     """Hand on what one end sends; when either end is gone, the other one learns it."""
     with contextlib.suppress(OSError):
-        while data := source.recv(CHUNK):
+        while moves.wait() and (data := source.recv(CHUNK)):
             target.sendall(data)
     for end in (source, target):
         with contextlib.suppress(OSError):

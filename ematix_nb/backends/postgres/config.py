@@ -8,6 +8,8 @@ from typing import Any
 
 APPLICATION_NAME = "ematix_nb"
 CONNECT_TIMEOUT_S = 10
+KEEPALIVES = {"keepalives_idle": "60", "keepalives_interval": "15", "keepalives_count": "4"}
+"""Seconds, seconds and questions: a host that vanished without a word is missed after two minutes, not two hours."""
 
 SESSION_SETTINGS = {
     "timezone": "UTC",

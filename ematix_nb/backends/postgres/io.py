@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import os
+import socket
 import sys
 import time
 import weakref
@@ -18,7 +20,7 @@ from ematix_nb.errors import CANCELLED, CancelledError, RunError, UsageError
 from . import late
 from .capabilities import CAPABILITIES
 from .catalogue import Catalogue
-from .config import APPLICATION_NAME, CONNECT_TIMEOUT_S, SESSION_SETTINGS, secured
+from .config import APPLICATION_NAME, CONNECT_TIMEOUT_S, KEEPALIVES, SESSION_SETTINGS, secured
 from .copy_out import CopyOut
 from .dialect import PostgresDialect
 from .errors import FORBIDDEN, connect_error, missing_driver, translate
@@ -87,7 +89,8 @@ def _connect(settings: Settings) -> psycopg.Connection[Any]:
     try:
         options = SecretDict(conninfo_to_dict(settings.conninfo, **settings.options))
         options.setdefault("connect_timeout", CONNECT_TIMEOUT_S)
-        options.setdefault("application_name", APPLICATION_NAME)
+        for name, value in {"application_name": APPLICATION_NAME, **KEEPALIVES}.items():
+            options.setdefault(name, value)
         options["client_encoding"] = "UTF8"
         options = SecretDict(secured(options))
     except psycopg.Error as exc:
@@ -356,13 +359,15 @@ class PostgresSession:
         """Run COPY FROM STDIN with the given chunks, each sent while the next is made; the rows written."""
 
         def feed(write: Callable[[bytes], None]) -> None:
-            pushed(self._until_interrupted(chunks), write, self._cancel, CHUNKS_BEHIND)
+            pushed(self._until_interrupted(chunks), write, [self._cancel, self._hang_up], CHUNKS_BEHIND)
 
         return self._copy_in(statement, feed)
 
     def _copy_in(self, statement: str, feed: Callable[[Callable[[bytes], None]], None]) -> int:
+        from .copy_in import CopyWriter  # the driver is imported at the first connection
+
         with self._translated(""), self._connection.cursor() as cursor:
-            with cursor.copy(statement.encode()) as copy:
+            with cursor.copy(statement.encode(), writer=CopyWriter(cursor)) as copy:
                 feed(copy.write)
             return cursor.rowcount
 
@@ -385,8 +390,20 @@ class PostgresSession:
     def _cancel(self) -> None:
         import psycopg
 
-        with contextlib.suppress(psycopg.Error):  # the server is gone: then nothing runs either
+        try:
             self._connection.cancel_safe(timeout=CANCEL_TIMEOUT_S)
+        except psycopg.Error:  # the server is gone, or does not answer
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        """End the line to a server that takes no request to stop: whoever waits for it gets an error."""
+        import psycopg
+
+        with (
+            contextlib.suppress(OSError, psycopg.Error),
+            socket.socket(fileno=os.dup(self._connection.fileno())) as line,
+        ):
+            line.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close; what is open is rolled back."""
