@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ematix_nb.connections import connection_from_settings, register_connection, registered_connections, resolve
 from ematix_nb.connections.registry import registered
@@ -13,9 +13,13 @@ from ematix_nb.declare.fingerprint import connection_name, fingerprint, short
 from ematix_nb.declare.spec import MODES, PipelineSpec, TableSpec
 from ematix_nb.errors import DeclarationError, FlowError
 from ematix_nb.interop.frames import LIBRARIES
+from ematix_nb.verbs.cells import show
 from ematix_nb.verbs.preview_html import escape, framed
 from ematix_nb.verbs.results import Result
 from ematix_nb.verbs.text import neutral
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["Definition", "complete_cell", "declare", "parse_cell", "pipeline_facts"]
 
@@ -73,8 +77,12 @@ class Definition(Result):
         return framed("".join([head, table, *changes, *warnings]))
 
 
-def declare(cell: cells.Cell) -> Definition:
+def declare(cell: cells.Cell, variables: Mapping[str, Any]) -> Definition:
     """Register what a cell declares; the same cell again changes nothing.
+
+    Args:
+        cell: What stands in it.
+        variables: The notebook's, for ``{{name}}``.
 
     Raises:
         FlowError: Its parts do not fit together, or another file declares the name.
@@ -83,7 +91,7 @@ def declare(cell: cells.Cell) -> Definition:
         return _connection(cell)
     if cell.kind == "check":
         return _checks(cell)
-    return _table(cell) if cell.kind == "table" else _pipeline(cell)
+    return _table(cell) if cell.kind == "table" else _pipeline(cell, variables)
 
 
 def _connection(cell: cells.Cell) -> Definition:
@@ -130,8 +138,8 @@ def _column(column: Any) -> str:
     return " ".join([str(column.type), *marks])
 
 
-def _pipeline(cell: cells.Cell) -> Definition:
-    spec = cells.build_cell_pipeline(cell, origin=ORIGIN)
+def _pipeline(cell: cells.Cell, variables: Mapping[str, Any]) -> Definition:
+    spec = cells.build_cell_pipeline(cell, origin=ORIGIN, params=cells.cell_values(cell, variables))
     _check_pipeline(cell, spec)
     known = spec.name in registry.pipelines()
     changed = tuple(registry.register_pipeline(spec))
@@ -166,9 +174,25 @@ def _check_pipeline(cell: cells.Cell, spec: PipelineSpec) -> None:
         kind = resolve(spec.source).kind
     except FlowError:
         return
-    from ematix_nb.sql.check import check_select, dialect_of
+    check_body(cell, kind, dict(spec.params))
 
-    check_select("\n" * (cell.body_line - 1) + cell.body, dialect_of(kind))
+
+def check_body(cell: cells.Cell, kind: str, values: Mapping[str, Any]) -> None:
+    """Refuse a body that is not one SELECT, counting the lines of the cell.
+
+    Args:
+        cell: With a body of SQL.
+        kind: Of the connection that reads it.
+        values: Of its parameters.
+
+    Raises:
+        SqlError: Says what is wrong, and where.
+    """
+    from ematix_nb.sql.check import check_select, dialect_of
+    from ematix_nb.sql.parameters import stand_in
+
+    dialect = dialect_of(kind)
+    check_select("\n" * (cell.body_line - 1) + stand_in(cell.body, values, dialect), dialect)
 
 
 def pipeline_facts(spec: PipelineSpec) -> list[tuple[str, str]]:
@@ -181,6 +205,7 @@ def pipeline_facts(spec: PipelineSpec) -> list[tuple[str, str]]:
     if spec.incremental and spec.watermark_column:
         late = ", late rows by their transaction" if spec.late_rows == "snapshot" else ""
         facts.append(("watermark", f"{spec.watermark_column}{late}"))
+    facts += [("parameter", f"{name} = {show(value)}") for name, value in spec.params]
     facts += [("check", str(check)) for check in spec.all_checks]
     if spec.schedule:
         facts.append(("schedule", f"{spec.schedule} ({spec.timezone})"))

@@ -7,7 +7,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
-from traitlets import Enum, observe
+from traitlets import Enum, Int, observe
 from traitlets.config.configurable import Configurable
 
 from ematix_nb.errors import EXIT_OK, FlowError, LockedError, RunError, UsageError
@@ -28,6 +28,8 @@ PROG = "%flow"
 TRIGGER = "notebook"
 _RUNS = ("run", "dry-run", "run-due", "quarantine replay")
 """Verbs whose failure is the cell's failure, even though they give a result."""
+_LIMITED = ("preview", "diff")
+"""Verbs whose `--limit` is the trait of that name when the line says nothing."""
 _LOOKING_BACK = ("runs list",)
 """Verbs that also take the name of what is declared no more."""
 
@@ -37,6 +39,9 @@ class FlowMagics(Magics, Configurable):
     """`%flow VERB ...` gives a result; `%%flow connection|table|pipeline|check` declares, `%%flow query` reads."""
 
     widgets = Enum(("auto", "on", "off"), "auto", help="live views: where a front end is there, always, or never").tag(
+        config=True
+    )
+    limit = Int(50, min=1, max=100_000, help="rows that preview and diff show when the line has no --limit").tag(
         config=True
     )
 
@@ -69,7 +74,7 @@ class FlowMagics(Magics, Configurable):
             from .frames import query
 
             return query(parsed, frontend.current_shell().user_ns)
-        return declare(parsed)
+        return declare(parsed, frontend.current_shell().user_ns)
 
     def _verb(self, words: list[str]) -> Any:
         from ematix_nb.verbs.grammar import HelpRequested, parse
@@ -78,6 +83,8 @@ class FlowMagics(Magics, Configurable):
             parsed = parse(words, prog=PROG)
         except HelpRequested as asked:
             return _shown(asked.text if words else f"{asked.text}\n{_NOTEBOOK_HELP}")
+        if parsed.verb in _LIMITED and not any(word.partition("=")[0] == "--limit" for word in words):
+            parsed.options["limit"] = self.limit
         if (library := parsed.options.pop("into", None)) is not None:
             from .frames import pipeline_frame
 

@@ -73,14 +73,18 @@ def query(cell: Cell, variables: dict[str, Any]) -> FrameCard:
     Raises:
         FlowError: The library, the connection or the SELECT is wrong; or the rows could not be read.
     """
+    from ematix_nb.declare.cells import cell_values
     from ematix_nb.interop.frames import check_ready
-    from ematix_nb.sql.check import check_select, dialect_of
     from ematix_nb.verbs.read import query as read
+
+    from .cells import check_body
 
     library = check_ready(cell.options.get("into", "polars"))
     connection = _resolved(cell)
-    check_select("\n" * (cell.body_line - 1) + cell.body, dialect_of(connection.kind))
-    table = _read(lambda token: read(connection, cell.body, limit=cell.options.get("limit"), token=token))
+    values = cell_values(cell, variables)
+    check_body(cell, connection.kind, values)
+    limit = cell.options.get("limit")
+    table = _read(lambda token: read(connection, cell.body, params=values, limit=limit, token=token))
     variables[cell.name] = _made(table, library)
     columns = tuple((field.name, str(field.type)) for field in table.schema)
     return FrameCard(cell.name, library, table.num_rows, columns)

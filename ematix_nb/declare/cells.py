@@ -20,6 +20,7 @@ from ematix_nb.declare.address import (
     snake_case,
     suggested_name,
 )
+from ematix_nb.declare.parameters import names_in, read_parameters
 from ematix_nb.declare.pipelines import build_pipeline
 from ematix_nb.errors import ConfigError, DeclarationError, FlowError, UnknownNameError, UsageError, did_you_mean
 
@@ -114,6 +115,8 @@ class Cell:
     """Of a table."""
     checks: tuple[Check, ...] = ()
     """Of checks."""
+    parameters: tuple[str, ...] = ()
+    """Of a body of SQL: the names of its ``{{name}}``, which are variables of the notebook."""
     body_line: int = 2
     """The line of the cell on which the body begins."""
 
@@ -310,7 +313,7 @@ def _query(line: str, body: str, first: int) -> Cell:
     _check_body(body)
     if "source_connection" not in options:
         raise UsageError("`--from` is missing", hint="--from warehouse", where="cell line 1")
-    return Cell("query", name, body, options, body_line=first)
+    return Cell("query", name, body, options, parameters=names_in(body), body_line=first)
 
 
 def _checks(line: str, body: str, first: int) -> Cell:
@@ -329,7 +332,7 @@ def _pipeline(line: str, body: str, first: int) -> Cell:
         raise DeclarationError("both --source-table and SQL are given", hint="take one of them away", where="cell")
     if "target" not in options and "table" not in options:
         raise UsageError("`--to` is missing", hint="--to warehouse:analytics.orders", where="cell line 1")
-    return Cell("pipeline", name, body, options, body_line=first)
+    return Cell("pipeline", name, body, options, parameters=names_in(body), body_line=first)
 
 
 _SQL_COMMENT = re.compile(r"""(?P<kept>'(?:[^']|'')*'|"(?:[^"]|"")*")|--[^\n]*|/\*.*?(?:\*/|\Z)""", re.DOTALL)
@@ -472,8 +475,28 @@ def quoted_table(spec: TableSpec) -> str:
     return ".".join(part if plain.fullmatch(part) else '"' + part.replace('"', '""') + '"' for part in parts)
 
 
-def build_cell_pipeline(cell: Cell, *, origin: str = "") -> PipelineSpec:
+def cell_values(cell: Cell, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of the parameters of a cell, out of the notebook's variables; checked, so that they can be bound.
+
+    Raises:
+        UnknownNameError: There is no such variable.
+        DeclarationError: Its value cannot be bound.
+    """
+    for name in cell.parameters:
+        if name not in variables:
+            hint = did_you_mean(name, [one for one in variables if not one.startswith("_")])
+            what = f"`{{{{{name}}}}}` has no value: no variable `{name}` is set"
+            raise UnknownNameError(what, hint or f"set it in a cell above: {name} = ...", "cell")
+    return dict(read_parameters({name: variables[name] for name in cell.parameters}))
+
+
+def build_cell_pipeline(cell: Cell, *, origin: str = "", params: Mapping[str, Any] | None = None) -> PipelineSpec:
     """The pipeline of a cell, checked; it is not registered.
+
+    Args:
+        cell: Of kind ``pipeline``.
+        origin: What declares it.
+        params: The values of its parameters.
 
     Raises:
         FlowError: Options do not fit together; in the words of the cell.
@@ -488,7 +511,9 @@ def build_cell_pipeline(cell: Cell, *, origin: str = "") -> PipelineSpec:
         named = quoted_table(table)
     sql = None if "source_table" in cell.options else cell.body
     try:
-        return build_pipeline(name=cell.name, origin=origin or None, sql=sql, **pipeline_keywords(cell, named))
+        return build_pipeline(
+            name=cell.name, origin=origin or None, sql=sql, params=params or None, **pipeline_keywords(cell, named)
+        )
     except FlowError as error:
         raise type(error)(_in_cell_words(error.what), _in_cell_words(error.hint), error.where or "cell") from None
 

@@ -153,6 +153,8 @@ def _pipeline(spec: PipelineSpec) -> dict[str, Any]:
     }
     if spec.late_rows != "overlap":  # what was declared before this option came keeps its fingerprint
         found["late_rows"] = spec.late_rows
+    if spec.params:
+        found["params"] = _plain(dict(spec.params))
     if spec.all_checks:
         found["checks"] = [str(check) for check in spec.all_checks]
     return found

@@ -12,6 +12,7 @@ from ematix_nb.declare.address import check_connection_name, check_pipeline_name
 from ematix_nb.declare.checks import read_checks
 from ematix_nb.declare.fingerprint import connection_name
 from ematix_nb.declare.normalizers import PRE_TRANSFORMS, check_timezone
+from ematix_nb.declare.parameters import check_parameters, read_parameters
 from ematix_nb.declare.spec import PipelineSpec, Policies, PreTransform, Query, TargetSpec
 from ematix_nb.declare.targets import LOAD_OPTIONS, Target, check_target, resolve_keys, target, target_spec
 from ematix_nb.declare.transforms import Transform, TransformRef
@@ -25,7 +26,7 @@ OPTIONS = (
     "target", "targets", "target_connection", "source_connection", "source_table", "name", "schedule", "timezone",
     "catch_up", *LOAD_OPTIONS, "ttl_seconds", "incremental", "watermark_column", "overlap", "late_rows",
     "transforms_pre", "transforms_post", "continue_on_failure_post", "continue_on_target_failure", *_POLICIES,
-    "dedup_by", "allow_lossy", "max_bad_rows", "checks", "partition_column", "partitions",
+    "dedup_by", "allow_lossy", "max_bad_rows", "checks", "params", "partition_column", "partitions",
     "depends_on", "retries", "retry_backoff", "alerts",
     *_ALIASES,
 )  # fmt: skip
@@ -106,6 +107,7 @@ def _build(function: Any, given: dict[str, Any]) -> PipelineSpec:
         name=name,
         query=query,
         targets=_targets(given),
+        params=_params(query, given),
         source_connection=source,
         policies=_policies(given),
         checks=read_checks(given.get("checks", ())),
@@ -178,6 +180,16 @@ def _query(function: Any, given: Mapping[str, Any]) -> tuple[Query, Any]:
         what = f"function `{function.__name__}` returns None" if function is not None else "the pipeline has no query"
         raise DeclarationError(what, hint='return SQL text or a frame, or give source_table="schema.table"')
     return Query(function=function, function_digest=functions.digest(function)), source
+
+
+def _params(query: Query, given: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """The values of the parameters; those of SQL that a function works out are looked for when it is called."""
+    found = read_parameters(given.get("params", {}))
+    if query.sql is not None:
+        check_parameters(query.sql, [name for name, _ in found])
+    elif found and query.source_table is not None:
+        raise DeclarationError("params are values of a SELECT, and source_table reads a whole table")
+    return found
 
 
 def _table_query(table: str, source: Any) -> tuple[Query, Any]:
@@ -389,6 +401,10 @@ def override(spec: PipelineSpec, **options: Any) -> PipelineSpec:
     if "retries" in given or "retry_backoff" in given:
         present = {"retries": spec.retries, "retry_backoff": spec.retry_backoff}
         changes |= _retries({name: value for name, value in {**present, **given}.items() if value is not None})
+    if "params" in given:
+        changes["params"] = _params(
+            spec.query, {"params": {**dict(spec.params), **dict(read_parameters(given["params"]))}}
+        )
     if "checks" in given:
         changes["checks"] = read_checks(given["checks"])
     changes |= {name: value for name, value in _steps(given).items() if name in given}

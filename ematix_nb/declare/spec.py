@@ -201,6 +201,8 @@ class PipelineSpec:
     """What has to hold before a load commits."""
     added_checks: tuple[Check, ...] = ()
     """Those that were added beside the declaration, by a cell of checks or by ``ematix.check``."""
+    params: tuple[tuple[str, Any], ...] = ()
+    """Values of ``{{name}}`` in the SELECT, by name."""
     origin: str = ""
     """The file or notebook that declared it."""
     line: int = field(default=0, compare=False)

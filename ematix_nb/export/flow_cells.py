@@ -181,7 +181,10 @@ def pipeline_code(cell: cells.Cell, identifier: str, table: str | None, doc: str
     keywords = cells.pipeline_keywords(cell, table)
     if identifier != cell.name:
         keywords = {"name": cell.name, **keywords}
-    head = decorator("pipeline", tuple(value_node(value, f"{name}=") for name, value in keywords.items()), explode=True)
+    arguments = [value_node(value, f"{name}=") for name, value in keywords.items()]
+    if cell.parameters:  # the names of the notebook's variables, which come along
+        arguments.append(Group("params={", tuple(f'"{name}": {name}' for name in sorted(cell.parameters)), "}"))
+    head = decorator("pipeline", tuple(arguments), explode=True)
     lines = [INDENT + docstring(doc, INDENT)] if doc else []
     if "source_table" in cell.options:
         lines.append(f"{INDENT}pass")

@@ -151,7 +151,8 @@ def _flow_unit(cell: NotebookCell, source: str) -> list[Unit]:
     name = str(parse_table_name(parsed.name)) if parsed.kind == "table" else parsed.name
     defines = (name,) if parsed.kind == "connection" and name.isidentifier() else ()
     text = f"%%flow {line}\n{body.rstrip()}"
-    return [Unit(cell, text, defines, key=(parsed.kind, name), flow=parsed, table=table, is_root=True)]
+    needs = frozenset(parsed.parameters)
+    return [Unit(cell, text, defines, needs, key=(parsed.kind, name), flow=parsed, table=table, is_root=True)]
 
 
 def _python_units(statements: list[Statement], tags: set[str], modules: dict[str, str], book: Notebook) -> list[Unit]:

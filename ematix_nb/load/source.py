@@ -13,6 +13,7 @@ from ematix_nb.connections.secret import censor, redact
 from ematix_nb.declare.functions import arity
 from ematix_nb.errors import DeclarationError, FlowError, RunError
 from ematix_nb.query.spark import from_pyspark, is_spark_frame
+from ematix_nb.sql.parameters import bind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -179,6 +180,19 @@ def open_source(spec: PipelineSpec, source: Any, target: Any, target_session: An
     session = open_reader(source, create=source != target)  # a target may be made by its first run
     identity = getattr(session, "identity", "") if session.capabilities.has_sql else ""
     same = bool(identity) and identity == getattr(target_session, "identity", None)
-    sql = query if isinstance(query, str) else f"SELECT * FROM {session.dialect.named(spec.query.source_table or '')}"
+    sql = (
+        _bound(spec, query, session)
+        if isinstance(query, str)
+        else f"SELECT * FROM {session.dialect.named(spec.query.source_table or '')}"
+    )
     place = getattr(session, "place", "")
     return OpenSource(session, session.dialect, sql, source.name, identity, place, same_database=same)
+
+
+def _bound(spec: PipelineSpec, sql: str, session: Any) -> str:
+    """The SELECT with its values; the session is closed when one is missing."""
+    try:
+        return bind(sql, dict(spec.params), session.dialect) if spec.params or spec.query.sql is not None else sql
+    except FlowError:
+        session.close()
+        raise

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ematix_nb.declare import registry
 from ematix_nb.declare.graph import in_order
 from ematix_nb.errors import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL, CancelledError, FlowError, LockedError, UsageError
-from ematix_nb.verbs.results import Result
+from ematix_nb.verbs.results import Changes, Result, count_words
 from ematix_nb.verbs.usage import usage
 
 if TYPE_CHECKING:
@@ -71,14 +72,32 @@ def _is_held(result: Result) -> bool:
 
 
 @dataclass(frozen=True, repr=False)
-class PlanResult(Result):
-    """What a run would do to each target; no row was read."""
+class PlanResult(Changes, Result):
+    """What a run would do to each target; no row was read, unless somebody asked for the counts."""
 
     kind: ClassVar[str] = "plan"
 
     pipeline: str
     plans: tuple[Any, ...]
     """`ematix_nb.load.plan.LoadPlan`, one a target."""
+    spec: PipelineSpec | None = field(default=None, compare=False)
+    """The declaration that was planned."""
+    full_refresh: bool = False
+    counted: dict[str, int] | None = None
+    """Exact row counts; None when they were not asked for with the plan."""
+
+    @functools.cached_property
+    def counts(self) -> dict[str, int]:  # worked out once, when it is asked for
+        """Exact row counts, those of a dry run: the load is executed and rolled back when they are first asked for.
+
+        Raises:
+            FlowError: What would stop the load.
+        """
+        if self.counted is not None or self.spec is None:
+            return dict(self.counted or {})
+        from ematix_nb.verbs.run import run as run_pipeline
+
+        return run_pipeline(self.spec, dry=True, full_refresh=self.full_refresh).raise_for_status().counts
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -87,13 +106,15 @@ class PlanResult(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {"pipeline": self.pipeline, "plans": [plan.as_dict() for plan in self.plans]}
+        found: dict[str, Any] = {"pipeline": self.pipeline, "plans": [plan.as_dict() for plan in self.plans]}
+        return found if self.counted is None else {**found, "counts": self.counted}
 
     def to_text(self) -> str:
         """The plans as the preview shows them."""
         from ematix_nb.verbs.plan_text import plan_text
 
-        return "\n\n".join(plan_text(plan) for plan in self.plans)
+        told = [] if self.counted is None else [f"counts: {count_words(self.counted)} (executed and rolled back)"]
+        return "\n\n".join([*(plan_text(plan) for plan in self.plans), *told])
 
 
 def known_pipeline(call: Call, name: str | None) -> PipelineSpec:
@@ -239,7 +260,7 @@ def preview(call: Call) -> PreviewResult:
 
 
 def plan(call: Call) -> PlanResult:
-    """Plan each target of a pipeline; catalogues are read, rows are not."""
+    """Plan each target of a pipeline; catalogues are read, rows are not; with ``--counts`` a dry run counts them."""
     spec = known_pipeline(call, call.options["name"])
     from ematix_nb.load.context import RunContext
     from ematix_nb.load.planner import make_plan
@@ -252,7 +273,13 @@ def plan(call: Call) -> PlanResult:
         with opened(spec, target, context, read_only=True, create=False) as (side, source):
             stored = side.watermark()
             plans.append(make_plan(spec, target, source, side.side(), stored, full_refresh=refresh))
-    return PlanResult(spec.name, tuple(plans))
+    counted = None
+    if call.options["counts"]:
+        from ematix_nb.verbs.run import run as run_pipeline
+
+        done = run_pipeline(spec, dry=True, full_refresh=refresh, trigger=call.trigger, **call.run_options())
+        counted = done.raise_for_status().counts
+    return PlanResult(spec.name, tuple(plans), spec, refresh, counted)
 
 
 def validate(call: Call) -> TableResult:

@@ -154,6 +154,7 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
         (
             ("NAME", "pipeline", None, "a pipeline"),
             ("--full-refresh", "flag", False, "plan for reading everything"),
+            ("--counts", "flag", False, "execute and roll back too, for the exact row counts"),
         ),
     ),
     "replicate": (

@@ -9,16 +9,18 @@ from ematix_nb.backends.registry import backend_for
 from ematix_nb.connections import resolve
 from ematix_nb.declare.address import is_address, parse_address
 from ematix_nb.declare.data_types import to_arrow
+from ematix_nb.declare.parameters import read_parameters
 from ematix_nb.errors import UsageError
 from ematix_nb.load.cancel import CancelToken
 from ematix_nb.load.reading import plan_reading
 from ematix_nb.load.source import open_reader, open_source
 from ematix_nb.load.targets import file_thing, target_ref
 from ematix_nb.sql.check import check_select
+from ematix_nb.sql.parameters import bind
 from ematix_nb.verbs.run import spec_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -66,12 +68,20 @@ def name_of(target: TargetSpec, dialect: Dialect) -> str:
     return dialect.table(target_ref(target)) if has_tables else dialect.named(file_thing(target))
 
 
-def query(connection: Any, sql: str, *, limit: int | None = None, token: CancelToken | None = None) -> pa.Table:
+def query(
+    connection: Any,
+    sql: str,
+    *,
+    params: Mapping[str, Any] | None = None,
+    limit: int | None = None,
+    token: CancelToken | None = None,
+) -> pa.Table:
     """The rows of a SELECT on a connection.
 
     Args:
         connection: Its name, or the connection itself.
         sql: One SELECT, in the SQL of that system; over files that of DataFusion.
+        params: Values of ``{{name}}`` in it.
         limit: Stop after so many rows, at least 1; None for all.
         token: To stop it from elsewhere.
 
@@ -80,7 +90,9 @@ def query(connection: Any, sql: str, *, limit: int | None = None, token: CancelT
         DataError: When a value does not fit its type.
     """
     check_limit(limit)
+    values = dict(read_parameters(params)) if params else {}
     with reader(connection, token) as session:
+        sql = bind(sql, values, session.dialect) if values else sql
         check_select(sql, session.dialect.name)
         return rows_of(session, sql, None, limit)
 

@@ -81,8 +81,37 @@ class Result:
         return {**bundle, **live} if live else bundle
 
 
+class Changes:
+    """Rows by what became, or would become, of them; of anything that has ``counts``."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Row counts: ``rows_read``, ``rows_inserted``, ..."""
+        raise NotImplementedError  # each result counts its own way
+
+    @property
+    def inserts(self) -> int:
+        """New rows; with mode scd2 new keys and new versions."""
+        return self.counts.get("rows_inserted", 0)
+
+    @property
+    def updates(self) -> int:
+        """Rows that are given other values."""
+        return self.counts.get("rows_updated", 0)
+
+    @property
+    def closes(self) -> int:
+        """Versions that end (mode scd2)."""
+        return self.counts.get("rows_closed", 0)
+
+    @property
+    def deletes(self) -> int:
+        """Rows that are removed."""
+        return self.counts.get("rows_deleted", 0)
+
+
 @dataclass(frozen=True, repr=False)
-class RunResult(Result, Frames):
+class RunResult(Changes, Result, Frames):
     """How a run (or a dry run) of one pipeline ended."""
 
     kind: ClassVar[str] = "run"
