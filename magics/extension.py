@@ -39,7 +39,7 @@ class Extension:
         self._before = {kind: manager.magics[kind].get("flow") for kind in ("line", "cell")}
         self.magics = FlowMagics(shell=shell)  # nosec B604
         shell.register_magics(self.magics)
-        self._matcher = matcher(self.magics.complete)
+        self._matcher = matcher(self.magics.complete, self.magics.complete_body)
         completer = getattr(shell, "Completer", None)
         if completer is not None:
             completer.custom_matchers.append(self._matcher)

@@ -15,6 +15,7 @@ from ematix_nb.widgets import frontend
 
 from .errors import last_traceback
 from .handles import RunManager
+from .metadata import Metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +49,7 @@ class FlowMagics(Magics, Configurable):
     def __init__(self, shell: Any, **settings: Any) -> None:
         super().__init__(shell=shell, **settings)  # nosec B604
         self.runs = RunManager()
+        self.metadata = Metadata()
         self._own: dict[str, Callable[[list[str]], Any]] = {"debug": self._debug, "cancel": self._cancel}
         frontend.set_mode(frontend.mode_named(self.widgets))
 
@@ -106,6 +108,7 @@ class FlowMagics(Magics, Configurable):
         work = functools.partial(_invoke, parsed, listener(), token)
         result = wait_for(work, token)
         if parsed.verb in _RUNS:
+            self.metadata.forget()  # a run may have made a table
             _raise_failure(result, cancelled=token.cancelled)
         return result.to_dict() if parsed.format == "json" else result
 
@@ -135,18 +138,37 @@ class FlowMagics(Magics, Configurable):
             raise UsageError(f"debug takes nothing, got `{words[0]}`", hint=f"usage: {PROG} debug")
         _shown(last_traceback())
 
-    def complete(self, words: list[str], is_cell: bool) -> list[str]:  # noqa: FBT001 - IPython's matcher knows two cases
-        """What the last word may become, for the matcher; never raises on a user's half line."""
-        from ematix_nb.verbs.grammar import complete
+    def complete(self, words: list[str], body: str | None) -> list[str]:
+        """What the last word may become, for the matcher; never raises on a user's half line.
 
-        if is_cell:
+        Args:
+            words: After `%flow`, the last one unfinished.
+            body: Of a cell magic; None in a line magic.
+        """
+        from ematix_nb.verbs.grammar import complete, names_of
+
+        from .sql_completion import complete_address, complete_option
+
+        self.metadata.begin()
+        known = set(names_of(None, "connection"))
+        if ":" in words[-1] and words[-1].partition(":")[0] in known:
+            return complete_address(words[-1], self.metadata)
+        if body is not None:
             from .cells import complete_cell
 
-            return complete_cell(words)
+            found = complete_option(words, body, self.metadata) if len(words) > 1 else None
+            return complete_cell(words) if found is None else found
         if words and words[0] == "cancel" and len(words) > 1:
             return [name for name in self.runs.names() if name.startswith(words[-1])]
         own = [word for word in self._own if len(words) == 1 and words[0] and word.startswith(words[0])]
         return sorted({*own, *complete(words)})
+
+    def complete_body(self, head: str, before: str, after: str) -> Any:
+        """What may stand at the cursor in the body of a cell; see `sql_completion.complete_body`."""
+        from .sql_completion import complete_body
+
+        self.metadata.begin()
+        return complete_body(head, before, after, self.metadata, frontend.current_shell().user_ns)
 
 
 _NOTEBOOK_HELP = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import socket
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 FORMAT: Any = nbformat  # ships no types
 SILENCE = 1.0
+PATIENCE = 0.6
+"""Seconds for one Tab: the 0.2 s that completion may take, and what a busy machine adds."""
 LIMIT = 2.0
 """Seconds within which an interrupt has to stop a run."""
 SLOW = {
@@ -190,3 +193,44 @@ def test_a_failing_cell_stops_a_headless_execution(tmp_path: Path) -> None:
     assert output.ename == "UnknownNameError"
     assert len(output.traceback) == 3
     assert book.cells[2].execution_count is None
+
+
+def tab(kernel: Kernel, text: str) -> tuple[list[str], float]:
+    """What Tab at the end of a text gives, and how many seconds that takes."""
+    begun = time.monotonic()
+    request = kernel.client.complete(text, len(text))
+    while True:
+        message = kernel.client.get_shell_msg(timeout=60)
+        if message["parent_header"].get("msg_id") == request:
+            return message["content"]["matches"], time.monotonic() - begun
+
+
+def test_tab_completes_tables_and_columns(kernel: Kernel) -> None:
+    kernel.good("%load_ext ematix_nb")
+    kernel.good(TABLE)
+    kernel.good("%%flow connection src\nkind = 'duckdb'\npath = 'src.duckdb'")
+    for text, expected in (
+        ("%flow preview src:main.", ["src:main.t"]),
+        ("%%flow query q --from src\nSELECT * FROM main.", ["main.t"]),
+        ("%%flow query q --from src\nSELECT * FROM t WHERE i", ["id"]),
+    ):
+        matches: list[str] = []
+        for _ in range(50):  # the first answers may come before the driver is loaded
+            matches, _ = tab(kernel, text)
+            if matches == expected:
+                break
+        assert matches == expected
+
+
+def test_tab_does_not_wait_for_a_server_that_is_silent(kernel: Kernel) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgres://me@127.0.0.1:{silent.getsockname()[1]}/wh"
+        kernel.good("%load_ext ematix_nb")
+        kernel.good(f"%%flow connection far\nkind = 'postgres'\nurl = '{url}'")
+        kernel.good("import psycopg, sqlglot")  # what is loaded once does not count
+        text = "%%flow query q --from far\nSELECT * FROM ord"
+        tab(kernel, text)
+        matches, seconds = tab(kernel, text)
+        assert matches == ["ord"]
+        assert seconds < PATIENCE
+        assert kernel.good("print(20 + 22)") == "42\n"
