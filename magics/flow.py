@@ -10,11 +10,11 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_exp
 from traitlets import Enum, Int, observe
 from traitlets.config.configurable import Configurable
 
-from ematix_nb.errors import EXIT_OK, FlowError, LockedError, RunError, UsageError
+from ematix_nb.errors import EXIT_OK, FlowError, RunError, UsageError
 from ematix_nb.widgets import frontend
 
 from .errors import last_traceback
-from .handles import RunManager
+from .handles import RUNS, RunHandle
 from .metadata import Metadata
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class FlowMagics(Magics, Configurable):
 
     def __init__(self, shell: Any, **settings: Any) -> None:
         super().__init__(shell=shell, **settings)  # nosec B604
-        self.runs = RunManager()
+        self.runs = RUNS
         self.metadata = Metadata()
         self._own: dict[str, Callable[[list[str]], Any]] = {"debug": self._debug, "cancel": self._cancel}
         frontend.set_mode(frontend.mode_named(self.widgets))
@@ -97,19 +97,18 @@ class FlowMagics(Magics, Configurable):
         return self._foreground(parsed)
 
     def _foreground(self, parsed: Parsed) -> Any:
-        from ematix_nb.load.cancel import CancelToken
-
         from .progress import listener
-        from .working import wait_for
 
         _check_names(parsed)
-        self._refuse_second_run(parsed)
-        token = CancelToken()
-        work = functools.partial(_invoke, parsed, listener(), token)
-        result = wait_for(work, token)
+        work = functools.partial(_invoke, parsed)
+        names = tuple(parsed.options.get("names") or ())
+        if parsed.verb == "run" and names:
+            result, cancelled = self.runs.run(names, work, listener())
+        else:
+            result, cancelled = _in_worker(work, listener())
         if parsed.verb in _RUNS:
             self.metadata.forget()  # a run may have made a table
-            _raise_failure(result, cancelled=token.cancelled)
+            _raise_failure(result, cancelled=cancelled)
         return result.to_dict() if parsed.format == "json" else result
 
     def _background(self, parsed: Parsed) -> Any:
@@ -120,18 +119,11 @@ class FlowMagics(Magics, Configurable):
         _check_names(parsed)  # an unknown name fails here and now, not in the background
         return self.runs.start(names[0], functools.partial(_invoke, parsed))
 
-    def _refuse_second_run(self, parsed: Parsed) -> None:
-        if parsed.verb != "run":
-            return
-        for name in parsed.options.get("names") or ():
-            if self.runs.live(name) is not None:
-                what = f"`{name}` is running in the background of this notebook"
-                raise LockedError(what, hint=f"wait for it, or {PROG} cancel {name}")
-
     def _cancel(self, words: list[str]) -> Any:
         if len(words) != 1:
             raise UsageError(f"cancel takes one pipeline, got {len(words)}", hint=f"usage: {PROG} cancel NAME")
-        return self.runs.cancel(words[0])
+        given = frontend.current_shell().user_ns.get(words[0])
+        return self.runs.cancel(given.names[0] if isinstance(given, RunHandle) else words[0])
 
     def _debug(self, words: list[str]) -> None:
         if words:
@@ -175,7 +167,7 @@ _NOTEBOOK_HELP = """
 in a notebook only:
   run NAME --bg             run in the background; the card has a button to cancel
   run NAME --into LIBRARY   its rows as a frame (polars, pandas, arrow, pyspark); nothing is written
-  cancel NAME               stop a background run
+  cancel NAME               stop a run that goes on in the background
   debug                     show the traceback of the last error
   %%flow connection NAME    a cell of TOML settings declares a connection
   %%flow table NAME         a cell with a column a line declares a table
@@ -225,6 +217,16 @@ def _invoke(parsed: Parsed, listener: Listener, token: CancelToken) -> Result:
     from ematix_nb.verbs.grammar import invoke
 
     return invoke(parsed, listener=listener, token=token, trigger=TRIGGER, registry_ready=True)
+
+
+def _in_worker(work: Callable[..., Result], listener: Listener) -> tuple[Result, bool]:
+    """Work while the main thread stays open for an interrupt; the result, and whether it was cancelled."""
+    from ematix_nb.load.cancel import CancelToken
+
+    from .working import wait_for
+
+    token = CancelToken()
+    return wait_for(lambda: work(listener, token), token), token.cancelled
 
 
 def _shown(text: str) -> None:

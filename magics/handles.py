@@ -1,4 +1,4 @@
-"""Runs in the background: a handle with a live card, one live run a pipeline."""
+"""The runs of a kernel: a handle for each, with a live card in the background; one live run a pipeline."""
 
 from __future__ import annotations
 
@@ -8,9 +8,18 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from ematix_nb.errors import CancelledError, FlowError, RunError, UnknownNameError, UsageError, known_names
+from ematix_nb.errors import (
+    CANCELLED,
+    CancelledError,
+    FlowError,
+    LockedError,
+    RunError,
+    UnknownNameError,
+    UsageError,
+    known_names,
+)
 from ematix_nb.load.cancel import CancelToken
-from ematix_nb.verbs.background import POLL_SECONDS, Worker
+from ematix_nb.verbs.background import GRACE_SECONDS, POLL_SECONDS, Worker
 from ematix_nb.verbs.preview_html import escape, framed
 from ematix_nb.widgets.frontend import current_shell, has_front_end
 
@@ -20,23 +29,43 @@ from .working import in_cell
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ematix_nb.events import Listener
+    from ematix_nb.events import Event, Listener
     from ematix_nb.verbs.results import Result
     from ematix_nb.widgets.card import RunCard
 
 EXIT_SECONDS = 2.0
 
 
+class _Both:
+    """Two listeners as one; the second may be missing."""
+
+    def __init__(self, first: Listener, second: Listener | None) -> None:
+        self._listeners = [first, second] if second is not None else [first]
+
+    def on_event(self, event: Event) -> None:
+        """Pass it on."""
+        for listener in self._listeners:
+            listener.on_event(event)
+
+
 class RunHandle:
     """A run that goes on while the notebook stays free.
 
     Args:
-        name: The pipeline.
+        names: The pipelines that it runs.
         work: Does the run, given a listener and a cancel token.
+        listener: Hears the events too.
     """
 
-    def __init__(self, name: str, work: Callable[[Listener, CancelToken], Result]) -> None:
-        self.name = name
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        work: Callable[[Listener, CancelToken], Result],
+        listener: Listener | None = None,
+    ) -> None:
+        self.names = names
+        self.name = ", ".join(names)
+        self._listener = listener
         self._token = CancelToken()
         self._progress = Progress(self._update)
         self._display_id = f"ematix-run-{uuid.uuid4()}"
@@ -50,7 +79,7 @@ class RunHandle:
 
     def _run(self, work: Callable[[Listener, CancelToken], Result]) -> None:
         try:
-            self._result = work(self._progress, self._token)
+            self._result = work(_Both(self._progress, self._listener), self._token)
         except BaseException as error:  # noqa: BLE001 - kept for whoever asks for the result
             self._error = error
         finally:
@@ -127,9 +156,7 @@ class RunHandle:
         if self._done.is_set():
             body = self._result.to_html() if self._result is not None else ""
             return body or framed(f"<p>{escape(self.text(), 800)}</p>")
-        return framed(
-            f"<p><b>{escape(self.name)}</b> {self.status}<br><small>{escape(self._progress.text())}</small></p>"
-        )
+        return self._progress.to_html(self.name, self.status)
 
     def _bundle(self) -> dict[str, Any]:
         bundle: dict[str, Any] = {"text/plain": self.text(), "text/html": self._html_text()}
@@ -171,11 +198,11 @@ class RunHandle:
 
 
 class RunManager:
-    """The background runs of one kernel."""
+    """The runs of one kernel."""
 
     def __init__(self) -> None:
         self._handles: dict[str, RunHandle] = {}
-        atexit.register(self.stop_all)
+        self._at_exit = False
 
     def live(self, name: str) -> RunHandle | None:
         """The run of a pipeline that has not ended, if there is one."""
@@ -187,12 +214,54 @@ class RunManager:
         return sorted(name for name in self._handles if self.live(name))
 
     def start(self, name: str, work: Callable[[Listener, CancelToken], Result]) -> RunHandle:
-        """Start a run, or give the one that is alive."""
-        alive = self.live(name)
-        if alive is None:
-            alive = self._handles[name] = RunHandle(name, work)
-        alive.show()
-        return alive
+        """Start a run in the background, or give the one that is alive; its card is shown here."""
+        handle = self.live(name) or self._begin((name,), work)
+        handle.show()
+        return handle
+
+    def run(
+        self, names: tuple[str, ...], work: Callable[[Listener, CancelToken], Result], listener: Listener
+    ) -> tuple[Result, bool]:
+        """Run in a worker and wait, the main thread open for Kernel > Interrupt.
+
+        The first interrupt cancels and waits up to two seconds; the second, or the end of that time, leaves the run
+        to itself, where `cancel` and a background line of the same pipeline find it.
+
+        Returns:
+            The result, and whether it was cancelled.
+
+        Raises:
+            LockedError: A run of one of the pipelines is alive in this kernel.
+            CancelledError: After an interrupt.
+            FlowError: What stopped the run before it had a result.
+        """
+        for name in names:
+            if self.live(name) is not None:
+                what = f"`{name}` is running in the background of this notebook"
+                raise LockedError(what, hint=f"wait for it, or %flow cancel {name}")
+        handle = self._begin(names, work, listener)
+        try:
+            while not handle._done.wait(POLL_SECONDS):  # noqa: SLF001 - its own manager
+                pass
+        except KeyboardInterrupt:
+            _stop(handle)
+        try:
+            return handle.result, handle._token.cancelled  # noqa: SLF001
+        except CancelledError as error:
+            raise CancelledError(CANCELLED) from error
+
+    def _begin(
+        self,
+        names: tuple[str, ...],
+        work: Callable[[Listener, CancelToken], Result],
+        listener: Listener | None = None,
+    ) -> RunHandle:
+        if not self._at_exit:
+            self._at_exit = True
+            atexit.register(self.stop_all)
+        handle = RunHandle(names, work, listener)
+        self._handles.update(dict.fromkeys(names, handle))
+        return handle
 
     def cancel(self, name: str) -> RunHandle:
         """Ask the live run of a pipeline to stop.
@@ -215,3 +284,27 @@ class RunManager:
         end = time.monotonic() + EXIT_SECONDS
         for handle in handles:
             handle._done.wait(max(0.0, end - time.monotonic()))  # noqa: SLF001 - its own manager
+
+
+RUNS = RunManager()
+"""Of this kernel: loading the extension again finds the runs that are alive."""
+
+
+def _stop(handle: RunHandle) -> None:
+    """Cancel a run and wait for it; a second interrupt ends the waiting.
+
+    Raises:
+        CancelledError: It goes on alone.
+    """
+    try:
+        end = time.monotonic() + GRACE_SECONDS
+        while time.monotonic() < end:
+            handle.cancel()
+            if handle._done.wait(POLL_SECONDS):  # noqa: SLF001 - its own manager
+                return
+        why = f"did not stop within {GRACE_SECONDS:g} s"
+    except KeyboardInterrupt:
+        why = "was interrupted again before it had stopped"
+    name = handle.names[0]
+    what = f"`{handle.name}` {why}; it is detached, and ends by itself without committing"
+    raise CancelledError(what, f"%flow run {name} --bg shows it; %flow runs {name} tells how it ended") from None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.events import BatchRead, PhaseStarted, RunFinished, RunStarted
-from ematix_nb.verbs.preview_html import escape, framed
+from ematix_nb.verbs.charts import POINTS
 from ematix_nb.widgets.frontend import has_front_end
 from ematix_nb.words import pace
 
@@ -56,12 +57,16 @@ class Progress:
         self.bytes = 0
         self.expected: int | None = None
         self.seconds = 0.0
+        self.rates: deque[float] = deque(maxlen=POINTS)
+        """Rows a second between one call of ``show`` and the next, the newest last."""
+        self._measured = (self._started, 0)
 
     def on_event(self, event: Event) -> None:
         """Take over what an event says, and show it when it is time."""
         self.pipeline = event.pipeline
         if isinstance(event, RunStarted):
             self.target, self.phase, self.rows, self.bytes, self.status = event.target, "", 0, 0, "running"
+            self._measured = (self._clock(), 0)
         elif isinstance(event, PhaseStarted):
             self.phase = event.phase
         elif isinstance(event, BatchRead):
@@ -73,7 +78,15 @@ class Progress:
         due = isinstance(event, RunFinished) or now - self._shown >= self._interval
         if due and self.seconds >= self._quiet:
             self._shown = now
+            self._measure(now)
             self._show(self)
+
+    def _measure(self, now: float) -> None:
+        """Note the rate since the last time, as long as rows are read."""
+        before, rows = self._measured
+        if self.rows > rows and now > before:
+            self.rates.append((self.rows - rows) / (now - before))
+            self._measured = (now, self.rows)
 
     def text(self) -> str:
         """The state in one line; times and rates stand last, in one pattern.
@@ -82,14 +95,37 @@ class Progress:
             >>> Progress(print, clock=lambda: 0.0).text()
             'running: 0 rows in 0.0 s'
         """
-        name = f"{self.pipeline} -> {self.target}: " if self.target else ""
         phase = f", {self.phase}" if self.phase else ""
-        how = pace(self.rows, self.bytes, self.seconds, self.expected)
-        return f"{name}{self.status}{phase}: {how} in {self.seconds:.1f} s"
+        head = self.head()
+        return f"{head}{': ' if head else ''}{self.status}{phase}: {self.pace()}"
+
+    def head(self) -> str:
+        """The pipeline and its target, once that is known."""
+        return f"{self.pipeline} -> {self.target}" if self.target else ""
+
+    def pace(self) -> str:
+        """Rows, rate, time left and time so far."""
+        return f"{pace(self.rows, self.bytes, self.seconds, self.expected)} in {self.seconds:.1f} s"
+
+    def share(self) -> float | None:
+        """Of the rows that are expected; None when nobody knows, or more came."""
+        return self.rows / self.expected if self.expected and self.rows <= self.expected else None
+
+    def to_html(self, name: str = "", status: str = "") -> str:
+        """The state as a card.
+
+        Args:
+            name: Of the pipeline, until an event tells it.
+            status: In place of what the events say.
+        """
+        from ematix_nb.widgets.card import run_html
+
+        said = status or self.status
+        return run_html(self.head() or name, said, self.phase, self.pace(), tuple(self.rates), self.share())
 
     def bundle(self) -> dict[str, str]:
         """The state as a display."""
-        return {"text/plain": self.text(), "text/html": framed(f"<p><small>{escape(self.text())}</small></p>")}
+        return {"text/plain": self.text(), "text/html": self.to_html()}
 
 
 class Card:

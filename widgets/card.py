@@ -1,11 +1,32 @@
-"""The live card of a background run: its state and a Cancel button."""
+"""The live card of a run: phase, rows, pace, a line of its rate, and, in the background, a Cancel button."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ematix_nb.verbs.charts import bar, sparkline
+from ematix_nb.verbs.preview_html import escape, framed
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+
+def run_html(head: str, status: str, phase: str, pace: str, rates: Sequence[float], share: float | None) -> str:
+    """The state of a run as static HTML.
+
+    Args:
+        head: Pipeline and target.
+        status: running, cancelling, or how it ended.
+        phase: What it does now; empty when nothing of its own.
+        pace: Rows, rate and time left, in words.
+        rates: Rows a second, the newest last.
+        share: Of the rows that are expected, 0 to 1; None when nobody knows.
+    """
+    kind = {"success": "ef-good", "failed": "ef-bad", "cancelled": "ef-warn", "cancelling": "ef-warn"}.get(status, "")
+    state = f'<span class="{kind}">{escape(status)}</span>' if kind else escape(status)
+    doing = f", {escape(phase)}" if phase else ""
+    charts = (bar(share, 1.0, 120, label="share of the rows") if share is not None else "") + sparkline(rates)
+    return framed(f"<p><b>{escape(head)}</b> {state}{doing}<br><small>{escape(pace)}</small>{charts}</p>")
 
 
 class RunCard:

@@ -69,6 +69,40 @@ def test_cancel_stops_it_and_writes_nothing(notebook: Any, gate: threading.Event
     assert handle.status == "cancelled"
 
 
+def test_cancel_takes_the_handle_too(notebook: Any, gate: threading.Event) -> None:
+    notebook.cell("r = %flow run gated --bg")
+    handle = notebook.shell.user_ns["r"]
+    assert notebook.cell("%flow cancel r") is handle
+    gate.set()
+    with pytest.raises(CancelledError, match="nothing was written"):
+        handle.wait(timeout=20).raise_for_status()
+
+
+def test_the_button_of_the_card_cancels(notebook: Any, gate: threading.Event) -> None:
+    notebook.cell("%config FlowMagics.widgets = 'on'")
+    try:
+        handle = notebook.cell("%flow run gated --bg")
+        assert notebook.shell.user_ns["entered"].wait(20)
+        card = handle._card
+        assert "gated" in card.state.value
+        card.button.click()
+        assert handle.status == "cancelling"
+        assert '<span class="ef-warn">cancelling</span>' in card.state.value
+        gate.set()
+        with pytest.raises(CancelledError):
+            handle.wait(timeout=20).raise_for_status()
+    finally:
+        notebook.cell("%config FlowMagics.widgets = 'auto'")
+
+
+def test_a_run_outlives_the_extension(notebook: Any, gate: threading.Event) -> None:
+    handle = notebook.cell("%flow run gated --bg")
+    notebook.cell("%reload_ext ematix_nb")
+    assert notebook.cell("%flow run gated --bg") is handle
+    gate.set()
+    handle.wait(timeout=20)
+
+
 def test_a_run_that_cannot_start_keeps_its_error(notebook: Any) -> None:
     notebook.cell("%%flow pipeline lost --from nowhere --to tgt:lost\nSELECT 1 AS id\n")
     handle = notebook.cell("%flow run lost --bg")
@@ -133,3 +167,21 @@ def test_progress_is_shown_four_times_a_second_at_most() -> None:
         "orders -> wh:orders: running, read: 100,000 rows, 1.0 MB, 100,000 rows/s in 1.0 s",
         "orders -> wh:orders: success: 100,000 rows, 1.0 MB, 100,000 rows/s in 1.0 s",
     ]
+
+
+def test_a_card_shows_phase_pace_share_and_a_line_of_the_rate() -> None:
+    now = [0.0]
+    progress = Progress(lambda _: None, clock=lambda: now[0])
+    ids: dict[str, Any] = {"run_id": "1", "pipeline": "<b>"}
+    progress.on_event(RunStarted(**ids, target="wh:<i>", mode="append"))
+    progress.on_event(PhaseStarted(**ids, phase="read"))
+    for step in range(1, 200):
+        now[0] = step
+        progress.on_event(BatchRead(**ids, rows=100 * step, bytes=0, expected=40_000))
+    shown = progress.to_html()
+    assert "&lt;b&gt; -&gt; wh:&lt;i&gt;" in shown
+    assert "19,900 rows of about 40,000 (49 %), 100 rows/s, about 3 min left in 199.0 s" in shown
+    assert shown.count("<svg") == 2
+    assert shown.count(",") < 200
+    assert len(shown) < 10_000
+    assert shown == progress.to_html()

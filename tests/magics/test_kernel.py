@@ -195,6 +195,119 @@ def test_a_failing_cell_stops_a_headless_execution(tmp_path: Path) -> None:
     assert book.cells[2].execution_count is None
 
 
+STUBBORN = """
+import time
+from ematix_nb import ematix
+
+@ematix.pipeline(target="tgt:stubborn", source_connection="tgt", mode="truncate")
+def stubborn(conn):
+    print("asked", flush=True)
+    end = time.monotonic() + 12
+    while time.monotonic() < end:  # hears no request to stop
+        time.sleep(0.1)
+    return "SELECT 1 AS id"
+"""
+
+
+@pytest.mark.parametrize(
+    ("again", "why"), [(False, "did not stop within 2 s"), (True, "was interrupted again before it had stopped")]
+)
+def test_a_run_that_hears_no_interrupt_is_detached(kernel: Kernel, *, again: bool, why: str) -> None:
+    kernel.good("%load_ext ematix_nb\n%config FlowMagics.widgets = 'off'")
+    kernel.good("%%flow connection tgt\nkind = 'duckdb'\npath = 'tgt.duckdb'")
+    kernel.good(STUBBORN)
+    if again:
+        kernel.good(f"import os, signal, threading\n{AGAIN}")
+    reply, shown, seconds = kernel.run("%flow run stubborn", interrupt_after="asked")
+    assert (reply["status"], reply.get("ename")) == ("error", "CancelledError"), shown
+    assert why in reply["evalue"]
+    assert "it is detached, and ends by itself without committing" in reply["evalue"]
+    assert seconds < (LIMIT if again else LIMIT + 1)
+    assert "stubborn: cancelling in the background" in kernel.good("r = %flow run stubborn --bg")
+    printed = kernel.good("try:\n    print(r.wait().status)\nexcept Exception as e:\n    print(type(e).__name__)")
+    assert printed.strip() in ("cancelled", "CancelledError")
+    assert "cancelled" in kernel.good("%flow runs stubborn")
+
+
+AGAIN = """
+def again():
+    from ematix_nb.magics.handles import RUNS
+    while True:
+        handle = RUNS.live("stubborn")
+        if handle is not None and handle.status == "cancelling":
+            os.kill(os.getpid(), signal.SIGINT)
+            return
+threading.Thread(target=again, daemon=True).start()
+"""
+BACKGROUND = """
+import threading
+from ematix_nb import ematix
+entered, gate = threading.Event(), threading.Event()
+
+@ematix.pipeline(target="tgt:talk", source_connection="tgt", mode="truncate")
+def talk(conn):
+    entered.set()
+    gate.wait(30)
+    print("said by the run", flush=True)
+    return "SELECT 1 AS id"
+"""
+
+
+def test_what_a_background_run_prints_stands_under_its_own_cell(kernel: Kernel) -> None:
+    kernel.good("%load_ext ematix_nb")
+    kernel.good("%%flow connection tgt\nkind = 'duckdb'\npath = 'tgt.duckdb'")
+    kernel.good(BACKGROUND)
+    own = kernel.client.execute("r = %flow run talk --bg")
+    other = kernel.client.execute("entered.wait(30); gate.set(); print(r.wait(30).status)")
+    places: dict[str, list[str]] = {own: [], other: []}
+    while "success\n" not in places[other]:
+        message = kernel.client.get_iopub_msg(timeout=60)
+        if message["msg_type"] == "stream":
+            places[message["parent_header"]["msg_id"]].append(message["content"]["text"])
+    assert "said by the run\n" in "".join(places[own])
+    assert "".join(places[other]) == "success\n"
+
+
+def history(folder: Path) -> list[str]:
+    """The states of the runs of `slow`, oldest first, as its target keeps them."""
+    import duckdb
+
+    with duckdb.connect(str(folder / "tgt.duckdb"), read_only=True) as connection:
+        found = connection.execute(
+            "SELECT status FROM ematix_flow.run_history WHERE pipeline_name = 'slow' ORDER BY started_at"
+        ).fetchall()
+    return [status for (status,) in found]
+
+
+def test_a_kernel_that_is_shut_down_cancels_its_runs(kernel: Kernel, tmp_path: Path) -> None:
+    declare(kernel, "duckdb", "")
+    kernel.good("%config FlowMagics.widgets = 'off'")
+    kernel.run("r = %flow run slow --bg")
+    kernel.good("while r._progress.phase == '': pass")
+    kernel.manager.shutdown_kernel(now=False)
+    assert history(tmp_path) == ["cancelled"]
+
+
+def test_a_run_of_a_kernel_that_was_killed_is_closed_by_the_next_one(kernel: Kernel, tmp_path: Path) -> None:
+    declare(kernel, "duckdb", "")
+    kernel.run("r = %flow run slow --bg")
+    kernel.good("while r._progress.phase == '': pass")
+    kernel.manager.shutdown_kernel(now=True)
+    assert history(tmp_path) == ["running"]
+    manager, client = start_new_kernel(cwd=str(tmp_path), startup_timeout=60)
+    try:
+        second = Kernel(manager, client)
+        second.good("%load_ext ematix_nb")
+        second.good("%%flow connection tgt\nkind = 'duckdb'\npath = 'tgt.duckdb'")
+        second.good("%%flow pipeline slow --from tgt --to tgt:slow --mode truncate\nSELECT 8 AS id, 'new' AS x")
+        second.good("%flow run slow")
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+        manager.cleanup_resources()
+    assert history(tmp_path) == ["abandoned", "success"]
+
+
 def tab(kernel: Kernel, text: str) -> tuple[list[str], float]:
     """What Tab at the end of a text gives, and how many seconds that takes."""
     begun = time.monotonic()
