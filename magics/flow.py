@@ -100,7 +100,7 @@ class FlowMagics(Magics, Configurable):
         from .progress import listener
 
         _check_names(parsed)
-        work = functools.partial(_invoke, parsed)
+        work = functools.partial(_invoke, parsed, secret=_secret(parsed))
         names = tuple(parsed.options.get("names") or ())
         if parsed.verb == "run" and names:
             result, cancelled = self.runs.run(names, work, listener())
@@ -213,10 +213,23 @@ def _check_names(parsed: Parsed) -> None:
         registry.get_pipeline(name)
 
 
-def _invoke(parsed: Parsed, listener: Listener, token: CancelToken) -> Result:
+def _invoke(parsed: Parsed, listener: Listener, token: CancelToken, *, secret: str | None = None) -> Result:
     from ematix_nb.verbs.grammar import invoke
 
-    return invoke(parsed, listener=listener, token=token, trigger=TRIGGER, registry_ready=True)
+    ask = None if secret is None else lambda _: secret
+    return invoke(parsed, listener=listener, token=token, trigger=TRIGGER, registry_ready=True, ask=ask)
+
+
+def _secret(parsed: Parsed) -> str | None:
+    """What the user types for `--ask-secret`: only the main thread can ask. None where nobody can be asked."""
+    if not parsed.options.get("ask_secret"):
+        return None
+    import getpass
+
+    try:
+        return getpass.getpass(f"password of {parsed.options['name']}: ")
+    except (EOFError, NotImplementedError, RuntimeError):  # an execution that nobody watches
+        return None
 
 
 def _in_worker(work: Callable[..., Result], listener: Listener) -> tuple[Result, bool]:

@@ -20,7 +20,20 @@ if TYPE_CHECKING:
     from ematix_nb.verbs.results import Result
 
 IN_WORKER = frozenset(
-    {"run", "run-due", "backfill", "dry-run", "check", "preview", "plan", "validate", "status", "quarantine replay"}
+    {
+        "run",
+        "run-due",
+        "backfill",
+        "dry-run",
+        "check",
+        "preview",
+        "plan",
+        "diff",
+        "schema",
+        "validate",
+        "status",
+        "quarantine replay",
+    }
 )
 """Verbs that may block in a driver: they work in a thread, so that Ctrl-C always gets through."""
 _INTERRUPTED = 130
@@ -91,6 +104,7 @@ def _invoke(parsed: Parsed) -> tuple[Call, Result]:
     progress = Progress(None if _logs_here(parsed) else sys.stderr)
     call = prepare(parsed, listener=progress)
     call.confirm = _confirm if _is_tty(sys.stdin) and _is_tty(sys.stderr) else None
+    call.ask = _ask_secret if call.confirm is not None else None
     with progress:
         return call, _called(call)
 
@@ -115,6 +129,13 @@ def _confirm(question: str) -> bool:
     """Ask on the terminal."""
     print(f"{question} Go on? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in _YES
+
+
+def _ask_secret(question: str) -> str:
+    """Ask on the terminal; what is typed is not shown."""
+    import getpass
+
+    return getpass.getpass(question, sys.stderr)
 
 
 def _rendered(result: Result, form: str) -> str:

@@ -26,6 +26,8 @@ class Call:
         self.token: CancelToken | None = None
         self.trigger = "manual"
         self.confirm: Callable[[str], bool] | None = None
+        self.ask: Callable[[str], str] | None = None
+        """Asks for a secret, without showing it; None where nobody can be asked."""
         self.notes: list[str] = []
         """What loading the modules had to tell."""
         self.modules: tuple[str, ...] = ()

@@ -157,6 +157,38 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
             ("--counts", "flag", False, "execute and roll back too, for the exact row counts"),
         ),
     ),
+    "diff": (
+        "show the rows that a run would change, old and new values side by side; executes and rolls back",
+        "diff:command",
+        (
+            ("NAME", "pipeline", None, "a pipeline"),
+            ("--limit N", "count:1:100000", 50, "changed rows to show; the counts are those of all rows"),
+            ("--key COLUMN=VALUE", "many", (), "only this key, in mode scd2 with its versions; may be repeated"),
+            ("--full-refresh", "flag", False, "read everything, whatever the watermark says"),
+        ),
+    ),
+    "schema": (
+        "show the columns of a table, or those of a pipeline's source beside its target's; writes nothing",
+        "browse:schema",
+        (("NAME", "address", None, "a pipeline, or connection:thing"),),
+    ),
+    "tables": (
+        "list the tables of a connection, or its folders and files",
+        "browse:tables",
+        (
+            ("CONNECTION", "connection", None, "the connection"),
+            ("[PATTERN]", "text", None, "only what fits, in quotes in a shell: raw.* or *orders*"),
+        ),
+    ),
+    "connect": (
+        "show where a connection leads and where each setting came from, and try it",
+        "connect:connect",
+        (
+            ("NAME", "connection", None, "the connection"),
+            ("--set URL", "text", None, "first write its address, without a secret, to the user's settings"),
+            ("--ask-secret", "flag", False, "ask for the password, and keep it in a variable of this process"),
+        ),
+    ),
     "replicate": (
         "copy many tables at once; keys and watermarks come from the catalogue",
         "replicate:command",
@@ -341,7 +373,7 @@ MAGIC_ARGUMENTS: dict[str, tuple[Argument, ...]] = {
 """Options that only a notebook has (``prog`` begins with ``%``)."""
 
 NO_MODULES = frozenset(
-    {"connections list", "connections set", "export", "init", "doctor", "help", "profile"},
+    {"connect", "connections list", "connections set", "tables", "export", "init", "doctor", "help", "profile"},
 )
 """Verbs that need no pipelines; they load modules only when `--module` names some."""
 
@@ -437,6 +469,7 @@ def invoke(
     trigger: str = "manual",
     registry_ready: bool = False,
     confirm: Callable[[str], bool] | None = None,
+    ask: Callable[[str], str] | None = None,
 ) -> Result:
     """Do what a line says.
 
@@ -447,6 +480,7 @@ def invoke(
         trigger: What the run history says: ``manual``, ``notebook``, ...
         registry_ready: Names are those of the live registry (a notebook); modules are loaded only when named.
         confirm: Asked before something destructive that has no `--yes`; without it such a line is refused.
+        ask: Asks for a secret without showing it.
 
     Raises:
         FlowError: As the verb does.
@@ -455,6 +489,7 @@ def invoke(
 
     call = prepare(parsed, listener=listener, token=token, trigger=trigger, registry_ready=registry_ready)
     call.confirm = confirm
+    call.ask = ask
     return call.run()
 
 
