@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 INTEGER_KINDS = ("tinyint", "smallint", "integer", "bigint", "utinyint", "usmallint", "uinteger", "ubigint")
-TEXT_KINDS = ("text", "string", "json", "jsonb", "uuid")
+PLAIN_TEXTS = ("text", "string")
+TEXT_KINDS = (*PLAIN_TEXTS, "json", "jsonb", "uuid")
 TEMPORAL_KINDS = ("date", "time", "timestamp", "timestamptz", "interval")
 NESTED_KINDS = ("array", "struct", "map")
 KINDS = (

@@ -150,7 +150,7 @@ class SourceBatches:
             return
         import pyarrow.compute as pc
 
-        column, kind = batch.column(window.column), self._kinds[window.column]
+        column, kind = _values(batch.column(window.column)), self._kinds[window.column]
         top = pc.max(column)
         if not top.is_valid:
             return
@@ -192,6 +192,13 @@ class SourceBatches:
                 expected=self._expected,
             )
         )
+
+
+def _values(column: pa.Array) -> pa.Array:
+    """A column without a dictionary."""
+    import pyarrow.types as pt
+
+    return column.dictionary_decode() if pt.is_dictionary(column.type) else column
 
 
 def plain_value(scalar: pa.Scalar) -> Any:

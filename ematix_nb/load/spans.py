@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.declare import values
-from ematix_nb.declare.data_types import INTEGER_KINDS
+from ematix_nb.declare.data_types import INTEGER_KINDS, PLAIN_TEXTS
 from ematix_nb.errors import DeclarationError, UsageError
 from ematix_nb.load import window as windows
 
@@ -65,9 +65,10 @@ def spans(column: str, kind: DataType, start: str, end: str, chunk: str | None) 
     Args:
         column: The watermark column.
         kind: Its type.
-        start: The first value: digits, a date or a time in ISO 8601 (without a zone: UTC).
+        start: The first value: digits, a date or a time in ISO 8601 (without a zone: UTC), or a text as it is.
         end: The first value after the range.
-        chunk: A duration (``1d``, ``12h``) for times, whole days for dates, a number for numbers; None for one part.
+        chunk: A duration (``1d``, ``12h``) for times, whole days for dates, a number for numbers; None for one part,
+            the only one that texts can have.
 
     Raises:
         UsageError: A value does not fit the column, the range is empty, or there are too many parts.
@@ -104,6 +105,8 @@ def _cuts(first: Any, last: Any, width: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _bound(option: str, text: str, kind: DataType) -> Any:
+    if kind.kind in PLAIN_TEXTS:
+        return windows.checked_text(option, text)
     given = text.strip()
     try:
         if kind.kind in INTEGER_KINDS:
@@ -138,6 +141,9 @@ def _finite(text: str) -> decimal.Decimal:
 
 
 def _width(chunk: str, kind: DataType) -> Any:
+    if kind.kind in PLAIN_TEXTS:
+        message = f"`--chunk {chunk[:80]}` does not fit the watermark column, which is {kind}: texts have no distances"
+        raise UsageError(message, "leave --chunk out: the range is loaded as a whole")
     hint = "write --chunk 1000" if kind.kind in (*INTEGER_KINDS, "numeric") else "write --chunk 1d, 12h or 30m"
     try:
         if kind.kind in INTEGER_KINDS:

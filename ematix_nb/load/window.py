@@ -6,8 +6,8 @@ import datetime as dt
 import decimal
 from typing import TYPE_CHECKING, Any
 
-from ematix_nb.declare.data_types import INTEGER_KINDS, NANOSECONDS, DataType
-from ematix_nb.errors import DataError, DeclarationError
+from ematix_nb.declare.data_types import INTEGER_KINDS, NANOSECONDS, PLAIN_TEXTS, TEXT, DataType
+from ematix_nb.errors import DataError, DeclarationError, UsageError
 from ematix_nb.load.plan import Window
 from ematix_nb.words import counted
 
@@ -26,18 +26,21 @@ MAX_FUTURE = dt.timedelta(minutes=5)
 """How far the clock of a source may be ahead of this machine's."""
 FIRST_ZONE = dt.timedelta(hours=14)
 """What a time without a zone may be ahead of UTC: somewhere it is that time now."""
-ORDERED_KINDS = (*INTEGER_KINDS, "numeric", "date", "timestamp", "timestamptz")
+ORDERED_KINDS = (*INTEGER_KINDS, "numeric", "date", "timestamp", "timestamptz", *PLAIN_TEXTS)
+NO_OVERLAP = "none (ties are read again)"
+NUL = "\x00"
 
 
 def check_column(name: str, kind: DataType) -> None:
     """Refuse a watermark column whose values have no dependable order.
 
     Raises:
-        DeclarationError: For text, floats, booleans, UUIDs and everything else that is no number or time.
+        DeclarationError: For floats, booleans, UUIDs and everything else that is no number, time or text.
     """
     if kind.kind in ORDERED_KINDS and not (kind.kind == "numeric" and kind.precision is None):
         return
-    message = f"watermark column `{name}` is {kind}; a watermark needs a whole number, a decimal, a date or a timestamp"
+    what = "a whole number, a decimal, a date, a timestamp or a text"
+    message = f"watermark column `{name}` is {kind}; a watermark needs {what}"
     raise DeclarationError(message, "choose another column, or cast it in the SELECT")
 
 
@@ -45,11 +48,17 @@ def check_order(dialect: Dialect, name: str, kind: DataType) -> None:
     """Refuse a watermark column that the system keeps in a form that does not sort like its values.
 
     Raises:
-        DeclarationError: For decimals that are kept as text.
+        DeclarationError: For decimals that are kept as text, for texts of a type with an order of its own.
     """
-    if not dialect.orderable(kind):
+    if dialect.orderable(kind):
+        return
+    if kind.kind in PLAIN_TEXTS and kind.native:
+        message = f"watermark column `{name}` is `{kind.native}` in {dialect.name}, which sorts by rules of its own"
+    elif kind.kind in PLAIN_TEXTS:
+        message = f"watermark column `{name}` ({kind}) is kept as UTF-16 in {dialect.name}, which sorts by its bytes"
+    else:
         message = f"watermark column `{name}` ({kind}) is text in {dialect.name}, which does not sort like numbers"
-        raise DeclarationError(message, "choose another column, or cast it in the SELECT")
+    raise DeclarationError(message, "choose another column, or cast it in the SELECT")
 
 
 def make_window(
@@ -101,6 +110,8 @@ def span_window(
 
 def _before(value: Any, overlap: Any) -> Any:
     """The value less the overlap: every digit is kept, and nothing is earlier than the first day of the calendar."""
+    if isinstance(value, str):
+        return value
     with decimal.localcontext(prec=DIGITS):
         try:
             return value - overlap
@@ -111,6 +122,11 @@ def _before(value: Any, overlap: Any) -> Any:
 
 
 def _overlap(column: str, kind: DataType, overlap: dt.timedelta | int | None) -> Any:
+    if kind.kind in PLAIN_TEXTS:
+        if overlap:
+            message = f"overlap is {overlap}, but watermark column `{column}` is {kind}: texts have no distances"
+            raise DeclarationError(message, "leave the overlap out: rows with the stored value itself are read again")
+        return 0
     if kind.kind in ("timestamp", "timestamptz"):
         if overlap is None:
             return DEFAULT_OVERLAP
@@ -130,11 +146,13 @@ def _overlap_text(overlap: Any) -> str:
         seconds = int(overlap.total_seconds())
         if seconds and seconds % MINUTE == 0 and seconds < HOUR:
             return f"{seconds // MINUTE} minutes"
-        return str(overlap) if seconds else "none (ties are read again)"
-    return str(overlap) if overlap else "none (ties are read again)"
+        return str(overlap) if seconds else NO_OVERLAP
+    return str(overlap) if overlap else NO_OVERLAP
 
 
 def _family(kind: str) -> str:
+    if kind in PLAIN_TEXTS:
+        return "text"
     return "number" if kind in (*INTEGER_KINDS, "numeric") else kind
 
 
@@ -144,6 +162,8 @@ def parse(value: str, kind: DataType) -> Any:
     Raises:
         DataError: When the text is not of the type.
     """
+    if kind.kind in PLAIN_TEXTS:
+        return value
     try:
         if kind.kind in INTEGER_KINDS:
             return int(value)
@@ -161,14 +181,38 @@ def parse(value: str, kind: DataType) -> Any:
 
 
 def text(value: Any) -> str:
-    """A watermark value as text at full precision: what the state stores."""
+    """A watermark value as text at full precision: what the state stores. A text stays as it is.
+
+    Raises:
+        DataError: For a text with a NUL character, which no statement can hold.
+    """
     if isinstance(value, dt.datetime):
         return value.isoformat(sep=" ", timespec="microseconds")
+    if isinstance(value, str) and NUL in value:
+        message = f"the watermark {value[:80]!r} holds a NUL character"
+        raise DataError(message, "take it out in the SELECT, or leave the row out")
     return value.isoformat() if isinstance(value, dt.date) else str(value)
 
 
+def checked_text(what: str, value: str) -> str:
+    """A text as somebody wrote it, to be compared with watermarks.
+
+    Raises:
+        UsageError: It holds a NUL character, or bytes that are no UTF-8.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError as exc:
+        message = f"`{what}` is no text: {value[:80]!r} holds bytes that are no UTF-8"
+        raise UsageError(message, "write it as UTF-8") from exc
+    if NUL in value:
+        message = f"`{what}` {value[:80]!r} holds a NUL character"
+        raise UsageError(message, "watermarks have none")
+    return value
+
+
 def newer(left: str, right: str, kind: DataType) -> str:
-    """The larger of two watermarks; empty text counts as none."""
+    """The larger of two watermarks; empty text counts as none, and as a value it is the smallest of all texts."""
     if not left or not right:
         return left or right
     return text(max(parse(left, kind), parse(right, kind)))
@@ -242,8 +286,9 @@ def is_cut(kind: DataType) -> bool:
 
 
 def compared(dialect: Dialect, column: str, kind: DataType, operator: str, bound: str) -> str:
-    """``column operator bound`` with a typed literal."""
-    value = dialect.literal(parse(bound, kind), kind)
+    """``column operator bound`` with a typed literal; texts by code point, whatever the column's own rules are."""
+    # a type with a length would cut a longer text, one with a list of values would refuse others
+    value = dialect.literal(parse(bound, kind), TEXT if kind.kind in PLAIN_TEXTS else kind)
     return f"{dialect.ordered(dialect.quote(column), kind)} {operator} {dialect.ordered(value, kind)}"
 
 
@@ -256,7 +301,7 @@ def filtered(
 
     ``column`` is the name of the watermark column in the query; None: as the user's query has it.
     """
-    if window is None or not window.lower or kind is None:
+    if window is None or kind is None or not (window.lower or window.upper):
         return sql
     name = column or window.source
     bound = compared(dialect, name, kind, ">=", window.lower)

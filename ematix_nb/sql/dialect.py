@@ -14,7 +14,7 @@ import decimal
 import uuid
 from typing import TYPE_CHECKING, ClassVar
 
-from ematix_nb.declare.data_types import TEXT, TIMESTAMPTZ
+from ematix_nb.declare.data_types import PLAIN_TEXTS, TEXT, TIMESTAMPTZ
 from ematix_nb.errors import DataError, DeclarationError
 from ematix_nb.words import counted
 
@@ -271,7 +271,15 @@ class Dialect:
         return value.astimezone(dt.UTC).isoformat(sep=" ", timespec="microseconds")
 
     def ordered(self, expression: str, kind: DataType) -> str:
-        """An expression that sorts like the values (where times are text, texts of several forms may mean one time)."""
+        """An expression that sorts like the values, and is equal where they are.
+
+        Where times are text, texts of several forms may mean one time. Texts sort by code point (as the bytes of
+        their UTF-8 do), whatever the rules of the column or the database are.
+        """
+        return self.by_code_point(expression) if kind.kind in PLAIN_TEXTS and self.orderable(kind) else expression
+
+    def by_code_point(self, expression: str) -> str:
+        """A text expression that is compared and sorted by code point."""
         return expression
 
     def beyond(self, expression: str, kind: DataType, sign: str, bound: decimal.Decimal) -> str:
@@ -279,8 +287,11 @@ class Dialect:
         return f"{expression} {sign} {bound:f}"
 
     def orderable(self, kind: DataType) -> bool:
-        """Whether the stored form of a type sorts like its values (decimals kept as text do not)."""
-        return True
+        """Whether the stored form of a type sorts like its values.
+
+        Decimals kept as text do not, nor do the texts of types that have an order of their own (an enum).
+        """
+        return not (kind.kind in PLAIN_TEXTS and kind.native)
 
     def as_text(self, expression: str, kind: DataType) -> str:
         """The value as text, for hashes and samples."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ematix_nb.declare.data_types import BOOLEAN, BYTES, TIMESTAMPTZ
+from ematix_nb.declare.data_types import BOOLEAN, BYTES, PLAIN_TEXTS, TIMESTAMPTZ
 from ematix_nb.declare.spec import (
     IS_CURRENT,
     LOADED_AT,
@@ -187,7 +187,7 @@ class LoadStatements:
 
     def keep_last(self, order_by: str | None, extra: Sequence[str] = ()) -> tuple[str, ...]:
         """Remove all but the last staged row of each key: by a column, then by arrival; the last statement counts."""
-        order = f"{self.dialect.last_nulls(self.dialect.quote(order_by), 'DESC')}, " if order_by else ""
+        order = f"{self._largest_first(order_by)}, " if order_by else ""
         place = self.dialect.row_order
         return self.dialect.delete_places(
             self.stage,
@@ -195,6 +195,14 @@ class LoadStatements:
             f"  SELECT {place} AS ematix_place, row_number() OVER (PARTITION BY {self._comparable((*self.keys, *extra))}"
             f" ORDER BY {order}{place} DESC) AS ematix_rank FROM {self._stage}\n"
             f") AS ranked WHERE ematix_rank > 1",
+        )
+
+    def _largest_first(self, column: str) -> str:
+        """An item of an ORDER BY; texts by code point, like everywhere else that rows are compared by them."""
+        kind, quoted = self.column(column).type, self.dialect.quote(column)
+        # other values are staged in one form, which sorts as it is
+        return self.dialect.last_nulls(
+            self.dialect.ordered(quoted, kind) if kind.kind in PLAIN_TEXTS else quoted, "DESC"
         )
 
     def changed_later(self, since: dt.datetime, limit: int) -> str:

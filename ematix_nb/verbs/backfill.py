@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ematix_nb.connections import resolve
 from ematix_nb.declare.fingerprint import fingerprint
-from ematix_nb.errors import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL, FlowError, UsageError, did_you_mean
+from ematix_nb.errors import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL, FlowError, UsageError
 from ematix_nb.events import SILENT, Listener, PhaseStarted
 from ematix_nb.load.cancel import CancelToken
 from ematix_nb.load.context import RunContext
 from ematix_nb.load.post import run_transforms
-from ematix_nb.load.source import open_source
 from ematix_nb.load.spans import done_before, spans
 from ematix_nb.load.targets import open_state
-from ematix_nb.load.window import check_column
-from ematix_nb.sql.check import check_select
 from ematix_nb.verbs.commands import known_pipeline
 from ematix_nb.verbs.results import Result, count_words
 from ematix_nb.verbs.run import load_target, spec_of
 from ematix_nb.verbs.text import neutral, table
-from ematix_nb.verbs.watermark import place_of
+from ematix_nb.verbs.watermark import place_of, source_kind
 from ematix_nb.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ematix_nb.declare.data_types import DataType
     from ematix_nb.declare.spec import PipelineSpec, TargetSpec
     from ematix_nb.load.run import TargetOutcome
     from ematix_nb.load.spans import Span
@@ -201,7 +195,7 @@ def backfill(  # noqa: PLR0913  the options of the verb
 
     Args:
         pipeline: Name or declaration; incremental.
-        start: The first value: digits, or ISO 8601 (without a zone: UTC).
+        start: The first value: digits, ISO 8601 (without a zone: UTC), or a text as it is.
         end: The first value after the range.
         chunk: ``1d``, ``12h``, ``1000``; None for one part.
         dry: Only tell the parts; reads no rows and writes nothing.
@@ -224,7 +218,7 @@ def backfill(  # noqa: PLR0913  the options of the verb
     template = RunContext(listener=listener, token=token or CancelToken(), trigger=trigger)
     chunks: list[Chunk] = []
     for target in spec.targets:
-        found = spans(spec.watermark_column, _kind(spec, target, template.token), start, end, chunk)
+        found = spans(spec.watermark_column, source_kind(spec, target, template.token), start, end, chunk)
         chunks += _dry(spec, target, found) if dry else _load(spec, target, found, template, wait)
         if chunks[-1].outcome is not None and chunks[-1].outcome.error and not spec.continue_on_target_failure:
             break
@@ -237,28 +231,6 @@ def _transformed(result: BackfillResult, spec: PipelineSpec, template: RunContex
     if not spec.transforms_post or last is None:
         return result
     return dataclasses.replace(result, transforms=run_transforms(spec, last, token=template.token))
-
-
-def _kind(spec: PipelineSpec, target: TargetSpec, token: CancelToken) -> DataType:
-    """The type of the watermark column in the source.
-
-    Raises:
-        UsageError: The query does not give it, or its values have no order.
-    """
-    column = str(spec.watermark_column)
-    name = dict(target.column_map).get(column, column)
-    with contextlib.closing(open_source(spec, resolve(spec.source), resolve(target.connection), None)) as source:
-        token.on_cancel(source.session.interrupt)
-        try:
-            check_select(source.sql, source.dialect.name)
-            columns: dict[str, DataType] = {each.name: each.type for each in source.session.describe(source.sql)}
-        finally:
-            token.remove(source.session.interrupt)
-    if name not in columns:
-        message = f"watermark_column `{name}` is not a column of the query"
-        raise UsageError(message, did_you_mean(name, columns) or f"the query gives: {', '.join(columns)}")
-    check_column(name, columns[name])
-    return columns[name]
 
 
 def _done(spec: PipelineSpec, target: TargetSpec, found: tuple[Span, ...]) -> int:

@@ -274,7 +274,7 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
         "watermark:change",
         (
             ("NAME", "pipeline", None, "a pipeline"),
-            ("VALUE", "text", None, "ISO 8601 for times, digits for numbers"),
+            ("VALUE", "text", None, "ISO 8601 for times, digits for numbers, a text as it is"),
             _YES,
         ),
     ),

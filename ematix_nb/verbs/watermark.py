@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
+from ematix_nb.connections import resolve
 from ematix_nb.declare import registry
-from ematix_nb.declare.data_types import INTEGER_KINDS
+from ematix_nb.declare.data_types import INTEGER_KINDS, PLAIN_TEXTS
 from ematix_nb.declare.fingerprint import connection_name
-from ematix_nb.errors import FlowError, RunError, UsageError
+from ematix_nb.errors import FlowError, RunError, UsageError, did_you_mean
+from ematix_nb.load.cancel import CancelToken
+from ematix_nb.load.source import open_source
 from ematix_nb.load.targets import open_state
-from ematix_nb.load.window import AHEAD
+from ematix_nb.load.window import AHEAD, check_column, check_order, checked_text
+from ematix_nb.sql.check import check_select
 from ematix_nb.verbs.commands import known_pipeline
 from ematix_nb.verbs.results import TableResult
 
 if TYPE_CHECKING:
+    from ematix_nb.declare.data_types import DataType
     from ematix_nb.declare.spec import PipelineSpec, TargetSpec
     from ematix_nb.state.model import Watermark
     from ematix_nb.verbs.dispatch import Call
@@ -47,7 +53,7 @@ def show(call: Call) -> TableResult:
 def change(call: Call) -> TableResult:
     """Set the watermark of every target of a pipeline."""
     spec = known_pipeline(call, call.options["name"])
-    value = call.options["value"].strip()
+    value = call.options["value"]
     if not spec.incremental or not spec.watermark_column:
         raise UsageError(f"pipeline `{spec.name}` is not incremental, so it has no watermark")
     column = str(spec.watermark_column)
@@ -75,7 +81,9 @@ def _write(spec: PipelineSpec, column: str, value: str | None) -> TableResult:
             stored = state.watermark(key)
             mark = None
             if value is not None:
-                kind = stored.type.removesuffix(AHEAD) if stored is not None else ""
+                kind = stored.type.removesuffix(AHEAD) if stored is not None and stored.column == column else ""
+                if not kind and not is_number_or_time(value):
+                    kind = source_kind(spec, target, CancelToken()).kind
                 mark = Watermark(column, checked_value(value, kind), kind)
             if mark is not None or stored is not None:
                 state.reset_watermark(key, mark)
@@ -96,39 +104,80 @@ def _verify(spec: PipelineSpec, target: TargetSpec, mark: Watermark) -> None:
         )
 
 
+def source_kind(spec: PipelineSpec, target: TargetSpec, token: CancelToken) -> DataType:
+    """The type of the watermark column in the source.
+
+    Raises:
+        UsageError: The query does not give it, or its values have no order.
+    """
+    column = str(spec.watermark_column)
+    name = dict(target.column_map).get(column, column)
+    with contextlib.closing(open_source(spec, resolve(spec.source), resolve(target.connection), None)) as source:
+        token.on_cancel(source.session.interrupt)
+        try:
+            check_select(source.sql, source.dialect.name)
+            columns: dict[str, DataType] = {each.name: each.type for each in source.session.describe(source.sql)}
+        finally:
+            token.remove(source.session.interrupt)
+        if name not in columns:
+            message = f"watermark_column `{name}` is not a column of the query"
+            raise UsageError(message, did_you_mean(name, columns) or f"the query gives: {', '.join(columns)}")
+        check_column(name, columns[name])
+        check_order(source.dialect, name, columns[name])
+    return columns[name]
+
+
+def is_number_or_time(value: str) -> bool:
+    """Whether a watermark is one, whatever the kind of its column: a number or a time, with nothing around it.
+
+    Example:
+        >>> is_number_or_time("15"), is_number_or_time("2026-01-05"), is_number_or_time("A-15")
+        (True, True, False)
+    """
+    return value == value.strip() and (_is_number(value) or _is_time(value))
+
+
 def checked_value(value: str, kind: str) -> str:
-    """A watermark as the state stores it: ISO 8601 or digits.
+    """A watermark as the state stores it: ISO 8601, digits, or a text as it is.
 
     Args:
         value: What the user wrote.
-        kind: The kind of the column as it was stored; empty when unknown, and then either form will do.
+        kind: The kind of the column; empty when unknown, and then a number or a time will do.
 
     Raises:
-        UsageError: It is neither, or not what the column's kind wants.
+        UsageError: It is not what the column's kind wants.
 
     Example:
         >>> checked_value("2026-01-05 12:00:00+00:00", ""), checked_value("15", "bigint")
         ('2026-01-05 12:00:00+00:00', '15')
     """
-    import datetime as dt
-    from decimal import Decimal, InvalidOperation
-
-    if not kind or kind in _NUMERIC:
-        try:
-            if Decimal(value).is_finite():
-                return value
-        except InvalidOperation:
-            pass
-    if kind not in _NUMERIC:
-        try:
-            dt.datetime.fromisoformat(value)
-        except ValueError:
-            if kind == "text":
-                return value
-        else:
-            return value
+    if kind in PLAIN_TEXTS:
+        return checked_text("the watermark", value)
+    value = value.strip()
+    fits = _is_number(value) if kind in _NUMERIC else _is_time(value) or (not kind and _is_number(value))
+    if fits:
+        return value
     what = f"`{value[:80]}` is not a watermark" + (f" for a column of type {kind}" if kind else "")
     raise UsageError(what, hint="write ISO 8601 for times, such as 2026-01-05T12:00:00Z, and digits for numbers")
+
+
+def _is_number(value: str) -> bool:
+    from decimal import Decimal, InvalidOperation
+
+    try:
+        return Decimal(value).is_finite()
+    except InvalidOperation:
+        return False
+
+
+def _is_time(value: str) -> bool:
+    import datetime as dt
+
+    try:
+        dt.datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _row(spec: PipelineSpec, target: TargetSpec, mark: Watermark | None) -> tuple[Any, ...]:

@@ -137,6 +137,10 @@ class DuckDBDialect(Dialect):
             return f"to_microseconds({value // dt.timedelta(microseconds=1)})"
         return super()._literal_text(value)
 
+    def by_code_point(self, expression: str) -> str:
+        """Without the collation of the column, and without the session's own."""
+        return f'({expression} COLLATE "C")'
+
     def comparable(self, expression: str, kind: DataType) -> str:
         """Intervals as text: DuckDB holds one month and 30 days for equal."""
         return self.as_text(expression, kind) if kind.kind == "interval" else expression

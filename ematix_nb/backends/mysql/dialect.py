@@ -209,9 +209,16 @@ class MySQLDialect(Dialect):
 
     def comparable(self, expression: str, kind: DataType) -> str:
         """Texts by their bytes, whatever the column's own rules are."""
-        if folds(kind) or kind.kind in ("json", "jsonb"):
-            return f"CONVERT({expression} USING utf8mb4) COLLATE {self.collation}"
-        return expression
+        return self.by_code_point(expression) if folds(kind) or kind.kind in ("json", "jsonb") else expression
+
+    def by_code_point(self, expression: str) -> str:
+        """By the bytes of UTF-8, blanks at the end included."""
+        return f"CONVERT({expression} USING utf8mb4) COLLATE {self.collation}"
+
+    def orderable(self, kind: DataType) -> bool:
+        """Texts of every collation sort by code point once they are told to."""
+        del kind
+        return True
 
     def grouped(self, expression: str) -> str:
         """Texts by their bytes."""

@@ -114,6 +114,10 @@ class PostgresDialect(Dialect):
             return f"CAST('\\x{bytes(value).hex()}' AS bytea)"
         return super().literal(value, kind)
 
+    def by_code_point(self, expression: str) -> str:
+        """The collation `C` compares the bytes of UTF-8."""
+        return f'({expression} COLLATE "C")'
+
     def comparable(self, expression: str, kind: DataType) -> str:
         """Types without equality (json, xml, points) and native spellings are compared as text."""
         item = kind.item if kind.kind == "array" and kind.item is not None else kind

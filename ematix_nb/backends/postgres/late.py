@@ -125,7 +125,8 @@ def find(fetch: Fetch, dialect: Dialect, query: str, column: str, kind: DataType
         f"SELECT {name} AS mark FROM (\n{marked(query)}\n) AS ematix_source WHERE {condition} AND {below}"
         " OFFSET 0"  # else the smallest value is searched through an index on it, row by row
     )
-    count, oldest = fetch(f"SELECT count(*)::bigint, {dialect.as_text('min(mark)', kind)} FROM ({rows}) AS late")[0]
+    smallest = dialect.as_text(f"min({dialect.ordered('mark', kind)})", kind)
+    count, oldest = fetch(f"SELECT count(*)::bigint, {smallest} FROM ({rows}) AS late")[0]
     return Late(count, oldest)
 
 

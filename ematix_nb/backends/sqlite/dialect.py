@@ -6,10 +6,11 @@ otherwise. How each column type is stored stands in :mod:`ematix_nb.backends.sql
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from ematix_nb.backends.base import Stored, Verdict
-from ematix_nb.declare.data_types import NANOSECONDS, NESTED_KINDS, TEXT, DataType
+from ematix_nb.declare.data_types import NANOSECONDS, NESTED_KINDS, PLAIN_TEXTS, TEXT, DataType
 from ematix_nb.declare.spec import TableRef
 from ematix_nb.errors import DataError, SchemaDriftError
 from ematix_nb.sql.dialect import NUL, Dialect
@@ -20,11 +21,12 @@ from .values import encode
 
 if TYPE_CHECKING:
     import decimal
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from ematix_nb.declare.spec import Column
 
 _LEAST = -(2**63)
+UTF8 = "UTF-8"
 
 
 class SQLiteDialect(Dialect):
@@ -32,6 +34,7 @@ class SQLiteDialect(Dialect):
 
     Args:
         attached: Names of the databases that the session can name.
+        encoding: Tells how the database keeps texts, and compares their bytes; asked when a text is a watermark.
     """
 
     name: ClassVar[str] = "sqlite"
@@ -47,7 +50,9 @@ class SQLiteDialect(Dialect):
         return f"?{index}"
 
     def orderable(self, kind: DataType) -> bool:
-        """Decimals with a fraction are kept as text, which sorts like words."""
+        """Decimals with a fraction are kept as text, which sorts like words; UTF-16 does not sort by code point."""
+        if kind.kind in PLAIN_TEXTS:
+            return self._sorts_texts
         return not types.type_name(kind).startswith("DECIMAL_TEXT")
 
     def beyond(self, expression: str, kind: DataType, sign: str, bound: decimal.Decimal) -> str:
@@ -58,7 +63,13 @@ class SQLiteDialect(Dialect):
 
     def ordered(self, expression: str, kind: DataType) -> str:
         """Times in one form: ``2026-01-31T10:00:00`` and ``2026-01-31 10:00:00.000000`` are one moment."""
-        return f"{ORDERED_TIME}({expression})" if kind.kind in ("timestamp", "timestamptz") else expression
+        if kind.kind in ("timestamp", "timestamptz"):
+            return f"{ORDERED_TIME}({expression})"
+        return super().ordered(expression, kind)
+
+    def by_code_point(self, expression: str) -> str:
+        """By the bytes, whatever the column's collation is."""
+        return f"({expression} COLLATE BINARY)"
 
     def moment(self, expression: str, kind: DataType) -> str:
         """Text of one form, whatever the column's own form is; nanoseconds are cut to microseconds."""
@@ -66,8 +77,15 @@ class SQLiteDialect(Dialect):
             return f"(substr({expression}, 1, 10) || ' 00:00:00.000000+00:00')"
         return f"({self.ordered(expression, kind)} || '+00:00')"
 
-    def __init__(self, attached: Collection[str] = ("main", "temp")) -> None:
+    def __init__(
+        self, attached: Collection[str] = ("main", "temp"), *, encoding: Callable[[], str] = lambda: UTF8
+    ) -> None:
         self.attached = frozenset(name.lower() for name in attached)
+        self._encoding = encoding
+
+    @functools.cached_property
+    def _sorts_texts(self) -> bool:
+        return self._encoding() == UTF8
 
     def place(self, ref: TableRef) -> tuple[str | None, str]:
         """The database (None: wherever it is found) and the name of a table."""

@@ -81,9 +81,13 @@ class SQLiteSession:
         self._connection = _connect(settings)
         key = settings.path if settings.path != MEMORY else f"{MEMORY}{uuid.uuid4().hex}"
         self.identity = f"sqlite:{key}"
-        self.dialect: SQLiteDialect = SQLiteDialect(["main", "temp", *(name for name, _ in settings.attached)])
+        named = ["main", "temp", *(name for name, _ in settings.attached)]
+        self.dialect: SQLiteDialect = SQLiteDialect(named, encoding=self._encoding)
         self._interrupted = False
         self._closed = False
+
+    def _encoding(self) -> str:
+        return str(self.fetch("PRAGMA encoding")[0][0])
 
     def _run(self, sql: str, params: Sequence[object] = ()) -> sqlite3.Cursor:
         self._interrupted = False
@@ -97,7 +101,7 @@ class SQLiteSession:
         count = self._run(sql, params).rowcount
         if sql.lstrip()[:6].upper() in ("ATTACH", "DETACH"):
             rows = self.fetch("PRAGMA database_list")
-            self.dialect = SQLiteDialect(["temp", *(row[1] for row in rows)])
+            self.dialect = SQLiteDialect(["temp", *(row[1] for row in rows)], encoding=self._encoding)
         return count
 
     def fetch(self, sql: str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:
