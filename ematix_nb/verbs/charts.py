@@ -49,6 +49,30 @@ def bar(value: float, largest: float, width: int = 90, height: int = 10, label: 
     return _svg(rect, width, height, label)
 
 
+def bars(values: Sequence[tuple[float, str]], height: int = 16) -> str:
+    """One bar for each value, the newest to the right, none higher than the largest; empty for no values.
+
+    Args:
+        values: Numbers, not below 0, each with the class of its colour (may be empty).
+        height: Pixels.
+
+    Example:
+        >>> bars([(1, ""), (2, "ef-bad")]).count("<rect")
+        2
+    """
+    last = list(values)[-POINTS:]
+    if not last:
+        return ""
+    top = max(value for value, _ in last) or 1.0
+    rects = []
+    for place, (value, tone) in enumerate(last):
+        tall = max(1, round((height - 1) * max(0.0, value) / top))
+        mark = f' class="{tone}"' if tone else ""
+        size = f'x="{5 * place}" y="{height - tall}" width="4" height="{tall}"'
+        rects.append(f'<rect {size} fill="currentColor"{mark}/>')
+    return _svg("".join(rects), 5 * len(last), height, "durations of the last runs")
+
+
 def _svg(body: str, width: int, height: int, label: str) -> str:
     size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
     return f'<svg {size} role="img" aria-label="{label}">{body}</svg>'

@@ -229,6 +229,11 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
         "history:show_run",
         (("ID", "text", None, "the run's id, or its first characters"), _FROM_CONNECTION),
     ),
+    "show": (
+        "show everything that is kept of one run; the same as `runs show`",
+        "history:show_run",
+        (("ID", "text", None, "the run's id, or its first characters"), _FROM_CONNECTION),
+    ),
     "status": (
         "tell what is due, running, late, failed, held or stale; exits with 1 when something is wrong",
         "status:command",

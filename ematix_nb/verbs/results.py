@@ -374,6 +374,12 @@ class RunsResult(TableResult):
         """Every field of every run."""
         return {"runs": [record.as_dict() for record in self.records], "notes": list(self.notes)}
 
+    def to_html(self) -> str:
+        """The table with a bar for each duration."""
+        from ematix_nb.verbs.status_html import runs_html
+
+        return runs_html(self)
+
 
 @dataclass(frozen=True, repr=False)
 class DueResult(Result):

@@ -20,7 +20,7 @@ from ematix_nb.schedule import next_fire, open_since, parse_schedule, slots_betw
 from ematix_nb.verbs.results import TableResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ematix_nb.declare.spec import PipelineSpec, TargetSpec
     from ematix_nb.load.cancel import CancelToken
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from ematix_nb.verbs.dispatch import Call
 
 STATES = (
-    "unknown", "failed", "held", "late", "stale", "running", "due", "cancelled", "changed", "never ran",
+    "unknown", "failed", "held", "late", "stale", "running", "due", "cancelled", "changed", "outdated",
+    "never ran",
 )  # fmt: skip
 """What a pipeline can be, several at once, the worst first; ``ok`` when it is none of these."""
 BAD = frozenset({"unknown", "failed", "held", "late", "stale"})
@@ -39,7 +40,11 @@ GRACE = dt.timedelta(minutes=5)
 STALE_AFTER = 3
 """How many slots may pass after the last success before a pipeline is stale."""
 SEARCHED_RUNS = 200
+RECENT_RUNS = 20
+"""How many of the newest runs are counted for ``failures`` and drawn as bars."""
 COLUMNS = ("pipeline", "state", "due since (UTC)", "last run", "last success (UTC)", "next (UTC)", "what")
+MORE_COLUMNS = ("rows", "watermark", "failures")
+"""Between ``next`` and ``what``, where at least one pipeline has something to tell."""
 _MOMENT = "%Y-%m-%d %H:%M"
 _BEFORE = dt.timedelta(microseconds=1)
 _NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)
@@ -64,7 +69,20 @@ class PipelineStatus:
     last_success: dt.datetime | None = None
     """When the newest load that committed ended, of the target for which that is longest ago (UTC)."""
     what: str = ""
-    """The error, or who runs it; redacted."""
+    """The error, or who runs it, or what changed; redacted."""
+    late_seconds: float | None = None
+    """How long ago the slot was that is due; None when none is."""
+    counts: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Row counts of the newest success, of the same target."""
+    watermark: str = ""
+    """How far the newest success had read."""
+    recent: tuple[tuple[float, str], ...] = ()
+    """Seconds and status of the newest runs that ended, the oldest first."""
+
+    @property
+    def failures(self) -> int:
+        """Failed runs among the recent ones."""
+        return sum(state in ("failed", "abandoned") for _, state in self.recent)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON: every state as a truth value, times as ISO 8601 text."""
@@ -77,6 +95,11 @@ class PipelineStatus:
             **{name: _iso(getattr(self, name)) for name in ("due_since", "next", "last_success")},
             "last_run": self.last_run.as_dict() if self.last_run is not None else None,
             "what": self.what,
+            "late_seconds": self.late_seconds,
+            "counts": self.counts,
+            "watermark": self.watermark or None,
+            "failures": self.failures,
+            "recent": [{"seconds": seconds, "status": state} for seconds, state in self.recent],
         }
 
 
@@ -89,6 +112,12 @@ class StatusResult(TableResult):
     pipelines: tuple[PipelineStatus, ...] = ()
     at: dt.datetime | None = None
     """The instant that it was judged by."""
+
+    def to_html(self) -> str:
+        """A dashboard: a line a pipeline, with lateness, rows, watermark and the durations of its last runs."""
+        from ematix_nb.verbs.status_html import status_html
+
+        return status_html(self)
 
     def to_dict(self) -> dict[str, Any]:
         """``{"at", "pipelines", "notes"}``."""
@@ -114,6 +143,8 @@ class _Target:
     running: str = ""
     problem: str = ""
     """Why the state cannot be read."""
+    rows: tuple[RunRecord, ...] = ()
+    """The newest loads, newest first."""
     busy: bool = False
     """It cannot be read because another process has the file: most likely a run."""
 
@@ -176,15 +207,15 @@ def status(
     """
     moment = now or SYSTEM_CLOCK.now()
     found = []
+    seen: dict[str, list[_Target]] = {}
     for spec in sorted(specs, key=lambda one: one.name):
         if token is not None:
             token.check()
-        found.append(_pipeline(spec, moment, GRACE if grace is None else grace, stale_after))
+        found.append(_pipeline(spec, moment, GRACE if grace is None else grace, stale_after, seen))
     bad = any(BAD & set(one.states) for one in found)
     return StatusResult(
         "",
-        COLUMNS,
-        tuple(_row(one) for one in found),
+        *_table(found),
         "no pipelines are declared",
         tuple(notes),
         code=EXIT_FAILED if bad else EXIT_OK,
@@ -193,8 +224,17 @@ def status(
     )
 
 
-def _pipeline(spec: PipelineSpec, now: dt.datetime, grace: dt.timedelta, stale_after: int) -> PipelineStatus:
-    targets = [_look(spec, target) for target in spec.targets]
+def _targets(spec: PipelineSpec, seen: dict[str, list[_Target]]) -> list[_Target]:
+    """The state of each target of a pipeline, read once."""
+    if spec.name not in seen:
+        seen[spec.name] = [_look(spec, target) for target in spec.targets]
+    return seen[spec.name]
+
+
+def _pipeline(
+    spec: PipelineSpec, now: dt.datetime, grace: dt.timedelta, stale_after: int, seen: dict[str, list[_Target]]
+) -> PipelineStatus:
+    targets = _targets(spec, seen)
     try:
         schedule = parse_schedule(spec.schedule, spec.timezone) if spec.schedule else None
     except FlowError as exc:
@@ -206,6 +246,8 @@ def _pipeline(spec: PipelineSpec, now: dt.datetime, grace: dt.timedelta, stale_a
     states |= {"due"} if waiting is not None else set()
     states |= {"late"} if waiting is not None and now - waiting > grace else set()
     states |= {"stale"} if _is_stale(schedule, last_success, now, stale_after) else set()
+    changed = _changed_parents(spec, targets, seen)
+    states |= {"outdated"} if changed else set()
     worst = min(targets, key=lambda target: min(map(STATES.index, _states(spec, target)), default=len(STATES)))
     return PipelineStatus(
         pipeline=spec.name,
@@ -216,8 +258,37 @@ def _pipeline(spec: PipelineSpec, now: dt.datetime, grace: dt.timedelta, stale_a
         next=next_fire(schedule, now) if schedule is not None else None,
         last_run=worst.began,
         last_success=last_success,
-        what=_words(worst),
+        what=_words(worst) or changed,
+        late_seconds=(now - waiting).total_seconds() if waiting is not None else None,
+        counts=dict(worst.success.counts) if worst.success is not None else {},
+        watermark=worst.success.watermark_after.replace(".000000", "") if worst.success is not None else "",
+        recent=tuple(_recent(worst.rows)),
     )
+
+
+def _recent(rows: Sequence[RunRecord]) -> Iterator[tuple[float, str]]:
+    """Seconds and status of the newest runs that ended, the oldest first."""
+    for row in reversed([row for row in rows if row.started_at and row.finished_at][:RECENT_RUNS]):
+        yield round(((row.finished_at or _NEVER) - (row.started_at or _NEVER)).total_seconds(), 2), row.status
+
+
+def _changed_parents(spec: PipelineSpec, targets: Sequence[_Target], seen: dict[str, list[_Target]]) -> str:
+    """Words when a pipeline that this one depends on is declared differently since this one's newest success.
+
+    What counts is the declaration of the parent's newest success before that; a parent that had none says nothing.
+    """
+    begun = [each.success.started_at for each in targets if each.success is not None and each.success.started_at]
+    known = registry.pipelines()
+    names = []
+    for name in spec.depends_on if begun else ():
+        if name not in known:
+            continue
+        rows = [row for each in _targets(known[name], seen) for row in each.rows if row.status == "success"]
+        before = [row for row in rows if row.finished_at is not None and row.finished_at <= min(begun)]
+        last = max(before, key=lambda row: row.finished_at or _NEVER, default=None)
+        if last is not None and last.fingerprint not in ("", fingerprint(known[name])):
+            names.append(f"`{name}`")
+    return f"{' and '.join(names)} changed since its last run" if names else ""
 
 
 def _look(spec: PipelineSpec, target: TargetSpec) -> _Target:
@@ -237,6 +308,7 @@ def _look(spec: PipelineSpec, target: TargetSpec) -> _Target:
 def _read(state: StateStore, name: str) -> _Target:
     rows = [row for row in state.history(name, SEARCHED_RUNS) if row.pipeline == name and row.mode in MODES]
     return _Target(
+        rows=tuple(rows),
         newest=rows[0] if rows else None,
         began=next((row for row in rows if row.status not in ("held", "skipped")), None),
         success=next((row for row in rows if row.status == "success"), None),
@@ -303,6 +375,18 @@ def _words(target: _Target) -> str:
     if row.status == "running":
         return "it holds no lease: its process ended, or hangs"
     return "" if row.status == "success" else redact(row.error).partition("\n")[0]
+
+
+def _table(found: Sequence[PipelineStatus]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Names of columns and rows; further columns only where they say something."""
+    from ematix_nb.verbs.results import count_words
+
+    more = [(count_words(o.counts) if o.counts else "", o.watermark, str(o.failures or "")) for o in found]
+    used = [place for place in range(len(MORE_COLUMNS)) if any(row[place] for row in more)]
+    names = (*COLUMNS[:-1], *(MORE_COLUMNS[place] for place in used), COLUMNS[-1])
+    return names, tuple(
+        (*_row(one)[:-1], *(row[place] for place in used), _row(one)[-1]) for one, row in zip(found, more, strict=True)
+    )
 
 
 def _row(one: PipelineStatus) -> tuple[str, ...]:

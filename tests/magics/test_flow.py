@@ -220,3 +220,27 @@ def test_the_history_of_a_name_that_is_declared_no_more(notebook: Any) -> None:
     result, shown = notebook.run("%flow runs ordres")
     assert isinstance(result.error_in_exec, UnknownNameError)
     assert "no run of `ordres` is recorded, and nothing declares it" in shown
+
+
+def test_the_runs_have_bars_and_show_tells_of_one(notebook: Any) -> None:
+    run = notebook.cell("%flow run orders")
+    notebook.cell("%flow run orders")
+    found = notebook.cell("%flow runs orders --last 20")
+    html = found.to_html()
+    assert html.count("<rect") == 2
+    assert html.count('<span class="ef-good">success</span>') == 2
+    assert len(html) < 20_000
+    shown = notebook.cell(f"%flow show {run.run_id[:13]}")
+    assert shown.record.run_id == run.run_id
+    assert shown.to_dict() == notebook.cell(f"%flow runs show {run.run_id}").to_dict()
+    result, text = notebook.run("%flow show nosuch")
+    assert isinstance(result.error_in_exec, UnknownNameError)
+    assert "no run `nosuch` is recorded" in text
+
+
+def test_the_status_is_a_dashboard(notebook: Any) -> None:
+    notebook.cell("%flow run orders")
+    found = notebook.cell("%flow status")
+    assert "<b>orders</b>" in found.to_html()
+    assert "5 read, 5 inserted" in found.to_html()
+    assert found.to_dict()["pipelines"][0]["failures"] == 0

@@ -135,6 +135,53 @@ def test_a_changed_declaration_is_told_and_is_no_failure() -> None:
     assert (found.pipelines[0].states, found.exit_code) == (("changed",), 0)
 
 
+def test_a_parent_that_changed_since_is_told_and_is_no_failure() -> None:
+    parent, child = pipeline("parent"), pipeline("child", depends_on="parent")
+    run(child)
+    pipeline("parent", rows="SELECT 3 AS n")
+    assert flow_status("child").pipelines[0].states == ("ok",)  # no run of the parent lies before that of the child
+    run(parent)
+    run(child)
+    found = flow_status("child")
+    assert (found.pipelines[0].states, found.exit_code) == (("outdated",), 0)
+    assert found.pipelines[0].what == "`parent` changed since its last run"
+    run(registry.get_pipeline("parent"))
+    assert flow_status("child").pipelines[0].states == ("outdated",)
+    run(child)
+    assert flow_status("child").pipelines[0].states == ("ok",)
+
+
+def test_rows_watermark_failures_and_durations() -> None:
+    options: dict[str, Any] = {"mode": "append", "incremental": True, "watermark_column": "n"}
+    spec = pipeline(rows="SELECT 7 AS n", schedule="0 * * * *", **options)
+    run(spec)
+    wrong = dataclasses.replace(spec, query=dataclasses.replace(spec.query, sql="SELECT n FROM nowhere"))
+    with pytest.raises(FlowError):
+        run(wrong)
+    found = status([spec], now=NOON)
+    one = found.pipelines[0].as_dict()
+    assert (one["counts"]["rows_inserted"], one["watermark"], one["failures"]) == (1, "7", 1)
+    assert [run["status"] for run in one["recent"]] == ["success", "failed"]
+    assert found.columns[-4:] == ("rows", "watermark", "failures", "what")
+    assert found.rows[0][-4:-1] == ("1 read, 1 inserted", "7", "1")
+    html = found.to_html()
+    assert html.count("<rect") == 2
+    assert "1 of 2 failed" in html
+    assert '<span class="ef-bad">failed</span>' in html
+
+
+def test_a_dashboard_of_many_pipelines_is_small_and_escaped() -> None:
+    one = PipelineStatus(
+        pipeline="<b>", states=("ok",), what="<script>" * 40, recent=tuple((float(n), "failed") for n in range(20))
+    )
+    found = StatusResult("", ("pipeline",), (("<b>",),) * 300, pipelines=(one,) * 300)
+    html = found.to_html()
+    assert len(html.encode()) < 100_000
+    assert "<script" not in html
+    assert "more are not shown here" in html
+    assert html == found.to_html()
+
+
 def test_a_held_child() -> None:
     spec = pipeline(depends_on="parent")
     run(spec)
