@@ -483,12 +483,19 @@ class LoadStatements:
         keys, chain = self._chain_keys(), self.dialect.table(CHAIN)
         order = f"PARTITION BY {keys} ORDER BY begins"
         is_old = f"staged = {self._false}"
+        stays = (
+            "prior_hash IS NULL OR hash <> prior_hash OR (prior_end IS NOT NULL AND prior_end <= begins)"
+            f" OR hash = CASE WHEN {is_old} THEN old_hash ELSE twin_hash END"
+        )
         return (
             f"INSERT INTO {self.dialect.table(NEW_VERSIONS)}\n"
             f"SELECT {keys}, begins, CASE WHEN next_begins IS NULL OR (own_end IS NOT NULL AND own_end < next_begins)"
             f" THEN own_end ELSE next_begins END, hash, staged FROM (\n"
             f"  SELECT kept.*, lead(begins) OVER ({order}) AS next_begins FROM (\n"
-            f"    SELECT {keys}, begins, hash, staged, own_end FROM (\n"
+            # what became one version ends where the last part of it had ended
+            f"    SELECT {keys}, begins, hash, staged, stays, min(own_end) OVER (PARTITION BY {keys}, part) AS own_end FROM (\n"
+            f"      SELECT told.*, sum(stays) OVER ({order} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS part FROM (\n"
+            f"        SELECT {keys}, begins, hash, staged, own_end, CASE WHEN {stays} THEN 1 ELSE 0 END AS stays FROM (\n"
             f"      SELECT ended.*, lag(hash) OVER ({order}) AS prior_hash, lag(own_end) OVER ({order}) AS prior_end FROM (\n"
             f"        SELECT w.*, CASE WHEN known_end > begins THEN known_end ELSE NULL END AS own_end FROM (\n"
             # `island` counts the old versions so far, so each old version and the staged ones behind it are one
@@ -502,9 +509,8 @@ class LoadStatements:
             f"          ) AS c\n"
             f"        ) AS w WHERE choice = 1\n"
             f"      ) AS ended\n"
-            f"    ) AS seen WHERE prior_hash IS NULL OR hash <> prior_hash OR (prior_end IS NOT NULL AND prior_end <= begins)"
-            f" OR hash = CASE WHEN {is_old} THEN old_hash ELSE twin_hash END\n"
-            f"  ) AS kept\n"
+            f"    ) AS seen) AS told) AS parted\n"
+            f"  ) AS kept WHERE stays = 1\n"
             f") AS final"
         )
 

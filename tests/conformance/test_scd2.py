@@ -186,6 +186,23 @@ def test_a_gap_after_a_soft_delete_stays_and_the_key_may_return(bench: Bench) ->
 
 
 @pytest.mark.parametrize("bench", SCD2, indirect=True)
+def test_an_earlier_begin_of_a_version_that_ended_keeps_its_end(bench: Bench) -> None:
+    bench.give(EVENTS, [(1, "a", day(5)), (2, "b", day(1))])
+    pipeline = bench.pipeline("scd2", keys=("id",), event_timestamp_column="at", handle_deletes="soft")
+    pipeline.sync()
+    bench.give(EVENTS, [(2, "b", day(1))])
+    pipeline.sync()
+    end = chain(bench)[0][-2]
+    bench.give(EVENTS, [(1, "a", day(3)), (2, "b", day(1))])
+    pipeline.sync()
+    versions = [row for row in chain(bench, "a") if row[0] == 1]
+    check_chain(versions)
+    assert versions[0] == (1, "a", day(3), end, False)
+    assert [(row[1], row[2] > end, row[-1]) for row in versions[1:]] == [("a", True, True)]
+    bench.check()
+
+
+@pytest.mark.parametrize("bench", SCD2, indirect=True)
 @pytest.mark.parametrize("kind", ["timestamp", "date"])
 def test_event_times_without_a_zone_are_utc(bench: Bench, kind: str) -> None:
     columns = {"id": BIGINT, "a": TEXT, "at": DataType(kind)}

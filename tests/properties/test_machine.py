@@ -12,7 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, seed, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.properties.machine import Loads
@@ -34,8 +34,11 @@ ROUND = 20
 """Examples of one seed."""
 
 
-def check(place: Place, examples: int, steps: int, number: int) -> Counter[str]:
-    """Run the examples of a seed; how often each thing was done."""
+def check(place: Place, examples: int, steps: int, number: int, *, shrinks: bool = False) -> Counter[str]:
+    """Run the examples of a seed; how often each thing was done.
+
+    A failure is made smaller only where it may: that takes minutes.
+    """
     machine: Any = type("Loads", (Loads,), {"place": place, "done": Counter()})
     quiet = settings(
         max_examples=examples,
@@ -43,6 +46,7 @@ def check(place: Place, examples: int, steps: int, number: int) -> Counter[str]:
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate, *([Phase.shrink] if shrinks else [])],
     )
     run_state_machine_as_test(seed(number)(machine), settings=quiet)
     done: Counter[str] = machine.done
@@ -65,5 +69,5 @@ def test_the_target_is_what_the_oracle_says_all_night(place: Place) -> None:
     done: Counter[str] = Counter()
     seeds = 0
     while not seeds or time.monotonic() < end:
-        done += check(place, ROUND, 60, first + seeds)
+        done += check(place, ROUND, 60, first + seeds, shrinks=True)
         seeds += 1
