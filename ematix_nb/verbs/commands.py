@@ -325,7 +325,7 @@ def export(call: Call) -> Result:
     from ematix_nb.verbs.export import export as write
 
     options = call.options
-    given = {name: options[name] for name in ("out", "check", "force", "docs")}
+    given = {name: options[name] for name in ("out", "check", "force", "docs", "tests")}
     return write(options["notebook"], **given)
 
 

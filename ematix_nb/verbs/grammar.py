@@ -332,6 +332,7 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
             ("--check", "flag", False, "write nothing; exit 1 when the module is not what the notebook says"),
             ("--force", "flag", False, "overwrite hand edits"),
             ("--docs", "flag", False, "text cells above a pipeline become its docstring"),
+            ("--tests FILE", "file", None, "with --out: write the %%flow test cells as tests of pytest there"),
         ),
     ),
     "schedule": (
