@@ -226,7 +226,9 @@ def complete_cell(words: list[str]) -> list[str]:
         (['pipeline'], ['merge'])
     """
     *before, last = words
-    options = {"pipeline": cells.OPTIONS, "query": cells.QUERY_OPTIONS}.get(before[0] if before else "", {})
+    options = {"pipeline": cells.OPTIONS, "query": cells.QUERY_OPTIONS, "test": cells.TEST_OPTIONS}.get(
+        before[0] if before else "", {}
+    )
     if not before:
         choices = list(cells.KINDS)
     elif not options and before[0] != "check":
@@ -236,7 +238,7 @@ def complete_cell(words: list[str]) -> list[str]:
     elif last.startswith("-"):
         choices = [option for option in options if option not in before]
     else:
-        choices = list(registry.pipelines()) if before in (["pipeline"], ["check"]) else []
+        choices = list(registry.pipelines()) if before in (["pipeline"], ["check"], ["test"]) else []
     return sorted(choice for choice in choices if choice.startswith(last))
 
 

@@ -20,6 +20,7 @@ from .metadata import Metadata
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ematix_nb.declare.cases import Case
     from ematix_nb.events import Listener
     from ematix_nb.load.cancel import CancelToken
     from ematix_nb.verbs.grammar import Parsed
@@ -72,6 +73,8 @@ class FlowMagics(Magics, Configurable):
         from .cells import declare, parse_cell
 
         parsed = parse_cell(line, body)
+        if parsed.case is not None:
+            return _tested(parsed.case)
         if parsed.kind == "query":
             from .frames import query
 
@@ -173,6 +176,7 @@ in a notebook only:
   %%flow table NAME         a cell with a column a line declares a table
   %%flow pipeline NAME ...  a cell of SQL declares a pipeline
   %%flow check NAME         a cell with a check a line: what has to hold before a load commits
+  %%flow test NAME          a cell with a test of a pipeline: rows given, rows expected
   %%flow query NAME ...     a cell of SQL, whose rows go into a frame in the variable NAME"""
 
 
@@ -230,6 +234,24 @@ def _secret(parsed: Parsed) -> str | None:
         return getpass.getpass(f"password of {parsed.options['name']}: ")
     except (EOFError, NotImplementedError, RuntimeError):  # an execution that nobody watches
         return None
+
+
+def _tested(case: Case) -> Result:
+    """Run a test; one that fails is shown and fails the cell."""
+    from IPython.display import display
+
+    from ematix_nb.declare import registry
+    from ematix_nb.load.cancel import CancelToken
+    from ematix_nb.verbs.cases import failure, run_case
+
+    from .working import wait_for
+
+    spec, token = registry.get_pipeline(case.pipeline), CancelToken()
+    result = wait_for(lambda: run_case(case, spec, token), token)
+    if (error := failure(result)) is not None:
+        display(result)  # type: ignore[no-untyped-call]
+        raise error
+    return result
 
 
 def _in_worker(work: Callable[..., Result], listener: Listener) -> tuple[Result, bool]:

@@ -113,7 +113,7 @@ def pipeline_frame(parsed: Parsed, library: str) -> Any:
         raise UsageError(
             f"--into takes one pipeline, got {len(names)}", hint="usage: df = %flow run NAME --into polars"
         )
-    given = [option for option in ("bg", "wait", "full_refresh", "continue") if parsed.options.get(option)]
+    given = [option for option in ("bg", "wait", "full_refresh", "continue", "sandbox") if parsed.options.get(option)]
     for option in (*given, *(["format"] if parsed.format != "text" else [])):
         flag = f"--{option.replace('_', '-')}"
         what = f"`{flag}` means nothing with `--into`: all rows go into a frame, and nothing is written"

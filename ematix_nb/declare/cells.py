@@ -27,6 +27,7 @@ from ematix_nb.errors import ConfigError, DeclarationError, FlowError, UnknownNa
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ematix_nb.declare.cases import Case
     from ematix_nb.declare.checks import Check
     from ematix_nb.declare.spec import Column, PipelineSpec, TableSpec
 
@@ -36,6 +37,7 @@ KINDS = {
     "table": "%%flow table [SCHEMA.]NAME: declare a table; the body is one column a line",
     "pipeline": "%%flow pipeline NAME --to CONNECTION:TABLE [options]: declare a pipeline; the body is a SELECT",
     "check": "%%flow check NAME: what has to hold before a load of a pipeline commits; the body is one check a line",
+    "test": "%%flow test PIPELINE [--name NAME]: a test of a pipeline; the body gives rows and expects rows",
     "query": "%%flow query NAME --from CONNECTION [--into LIBRARY]: rows as a frame in NAME; the body is a SELECT",
 }
 """What a ``%%flow`` cell can be, one line each."""
@@ -98,6 +100,9 @@ QUERY_OPTIONS: dict[str, Option] = {
 }
 """The options of ``%%flow query``."""
 
+TEST_OPTIONS: dict[str, Option] = {"--name": Option("name", "text", "what tells it from other tests of the pipeline")}
+"""The options of ``%%flow test``."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -115,6 +120,8 @@ class Cell:
     """Of a table."""
     checks: tuple[Check, ...] = ()
     """Of checks."""
+    case: Case | None = None
+    """Of a test."""
     parameters: tuple[str, ...] = ()
     """Of a body of SQL: the names of its ``{{name}}``, which are variables of the notebook."""
     body_line: int = 2
@@ -163,6 +170,8 @@ def parse_cell(line: str, body: str) -> Cell:
         return _table(rest.strip(), body, first)
     if kind == "check":
         return _checks(line, body, first)
+    if kind == "test":
+        return _test(line, body, first)
     return _query(line, body, first) if kind == "query" else _pipeline(line, body, first)
 
 
@@ -321,6 +330,14 @@ def _checks(line: str, body: str, first: int) -> Cell:
 
     name, _ = _named("check", line, {})
     return Cell("check", name, body, checks=parse_body(body, first), body_line=first)
+
+
+def _test(line: str, body: str, first: int) -> Cell:
+    from ematix_nb.declare.cases import parse_case
+
+    name, options = _named("test", line, TEST_OPTIONS)
+    case = parse_case(name, options.get("name", ""), body, first)
+    return Cell("test", name, body, options, case=case, body_line=first)
 
 
 def _pipeline(line: str, body: str, first: int) -> Cell:

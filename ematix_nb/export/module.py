@@ -26,14 +26,16 @@ if TYPE_CHECKING:
 
     from ematix_nb.export.notebook_file import NotebookCell
 
-_HEADER = '''"""Pipelines exported from a notebook by ematix_nb (source hash {source}).
+_HEADER = '''"""{what} exported from a notebook by ematix_nb (source hash {source}).
 
 Change the notebook and export it again. What is changed here by hand is noticed and
 not overwritten (text hash {text}).
 """
 '''
 _TEXT_HASH = re.compile(r"\(text hash ([0-9a-f]{12})\)\.\n")
-_SOURCE_HASH = re.compile(r'\A"""Pipelines exported from a notebook by ematix_nb \(source hash ([0-9a-f]{12})\)\.\n')
+_SOURCE_HASH = re.compile(
+    r'\A"""(?:Pipelines|Tests) exported from a notebook by ematix_nb \(source hash ([0-9a-f]{12})\)\.\n'
+)
 _NO_HASH = "0" * 12
 _GIVEN = {"os": ("os", None, None), "ematix": ("ematix_nb", "ematix", None)}
 """Imports that every notebook is taken to have."""
@@ -73,13 +75,22 @@ def export_notebook(cells: Iterable[NotebookCell], *, docs: bool = False) -> Exp
     texts = _texts_above(listed) if docs else {}
     body, imports = _Writer(chosen, texts).write()
     source_hash = _digest(json.dumps([unit.source for unit in chosen]))
-    text = _with_hash(_HEADER.format(source=source_hash, text=_NO_HASH) + _imports(imports, book.future) + body)
+    text = _with_hash(
+        _HEADER.format(what="Pipelines", source=source_hash, text=_NO_HASH) + _imports(imports, book.future) + body
+    )
     _check(text)
     used = {unit.cell.number for unit in chosen}
     named = {kind: tuple(unit.key[1] for unit in chosen if unit.key[:1] == (kind,)) for kind in flow.KINDS}
     others = tuple(name for unit in chosen if not unit.key and unit.imports is None for name in unit.defines)
     dropped = tuple(line for line in book.dropped if line.cell in used)
     return Exported(text, source_hash, named["pipeline"], named["table"], named["connection"], others, dropped)
+
+
+def tests_module(body: str) -> str:
+    """A module of tests under the header of an export."""
+    text = _with_hash(_HEADER.format(what="Tests", source=_digest(body), text=_NO_HASH) + body)
+    _check(text)
+    return text
 
 
 def _digest(text: str) -> str:

@@ -89,6 +89,8 @@ def read_units(cells: Iterable[NotebookCell]) -> Notebook:
         if source.startswith("%%flow"):
             if (name := _queried(source)) is not None:
                 book.explored[name] = cell
+            elif source.split(maxsplit=2)[1:2] == ["test"]:
+                continue  # tests go into a module of their own
             elif SCRATCH not in tags:
                 book.units += _flow_unit(cell, source)
                 python.append((cell, tags, []))

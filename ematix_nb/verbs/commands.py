@@ -138,6 +138,8 @@ def run(call: Call) -> Result:
     """Run the named pipelines in order; with ``--with-parents`` what they depend on first."""
     options = call.options
     specs = _specs(call)
+    if options["sandbox"]:
+        return _each(specs, lambda spec: _sandboxed(call, spec), go_on=options["continue"])
     if options["with_parents"]:
         specs = in_order([spec.name for spec in specs], registry.pipelines(), with_parents=True)
     if options["full_refresh"]:
@@ -164,6 +166,21 @@ def run(call: Call) -> Result:
         return hold(spec, parents, trigger=call.trigger)
 
     return _each(specs, one, go_on=options["continue"], held=held)
+
+
+def _sandboxed(call: Call, spec: PipelineSpec) -> Result:
+    """Run one pipeline into its sandbox.
+
+    Raises:
+        UsageError: With an option that means nothing there.
+    """
+    for option in ("with_parents", "full_refresh", "wait"):
+        if call.options[option]:
+            flag = f"--{option.replace('_', '-')}"
+            raise UsageError(f"`{flag}` means nothing with `--sandbox`: the copy is new", hint=f"take `{flag}` away")
+    from ematix_nb.verbs.sandbox import run_in_sandbox
+
+    return run_in_sandbox(spec, no_checks=call.options["no_checks"], trigger=call.trigger, **call.run_options())
 
 
 @contextlib.contextmanager
@@ -308,7 +325,7 @@ def export(call: Call) -> Result:
     from ematix_nb.verbs.export import export as write
 
     options = call.options
-    given = {name: options[name] for name in ("out", "check", "force", "docs")}
+    given = {name: options[name] for name in ("out", "check", "force", "docs", "tests")}
     return write(options["notebook"], **given)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import difflib
 import keyword
 import os
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ematix_nb.connections.secret import redact
 from ematix_nb.errors import EXIT_FAILED, EXIT_OK, UsageError
-from ematix_nb.export.module import Exported, export_notebook, is_export, is_untouched
+from ematix_nb.export.cases import test_cells, tests_text
+from ematix_nb.export.module import Exported, export_notebook, is_export, is_untouched, tests_module
 from ematix_nb.export.notebook_file import read_notebook
 from ematix_nb.export.session import LOG
 from ematix_nb.verbs.results import Result
@@ -31,6 +33,17 @@ _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt
 _STEM = re.compile(r"[a-z_][a-z0-9_]*")
 
 
+@dataclass(frozen=True)
+class ExportedTests:
+    """What became of the module of tests."""
+
+    out: str
+    status: str
+    """As that of the export."""
+    diff: str
+    text: str
+
+
 @dataclass(frozen=True, repr=False)
 class ExportResult(Result):
     """What an export wrote, or would write."""
@@ -44,11 +57,16 @@ class ExportResult(Result):
     """``written``, ``unchanged``, ``printed``, ``up-to-date`` or ``differs`` (the last two of a check)."""
     diff: str = ""
     """What a check found: unified, from the file to what an export would write."""
+    tests: ExportedTests | None = None
+    """The module of tests; None when it was not asked for."""
+    untested: int = 0
+    """Tests of the notebook that were not asked for."""
 
     @property
     def exit_code(self) -> int:  # type: ignore[override]  # computed from the status
         """1 when a check found a difference."""
-        return EXIT_FAILED if self.status == "differs" else EXIT_OK
+        differs = "differs" in (self.status, self.tests.status if self.tests is not None else "")
+        return EXIT_FAILED if differs else EXIT_OK
 
     @property
     def text(self) -> str:
@@ -68,18 +86,13 @@ class ExportResult(Result):
             "dropped": [str(line) for line in self.exported.dropped],
             "diff": self.diff,
             "text": self.text,
+            "tests": dataclasses.asdict(self.tests) if self.tests is not None else None,
         }
 
     def to_text(self) -> str:
         """What was written where and what was left out; the module itself when there is no file."""
         if self.status == "printed":
             return self.text.rstrip("\n")
-        words = {
-            "written": f"wrote {self.out}",
-            "unchanged": f"{self.out} is already what the notebook says",
-            "up-to-date": f"{self.out} is what the notebook says",
-            "differs": f"{self.out} is not what the notebook says",
-        }
         parts = [
             f"{counted(len(found), kind)} ({', '.join(found)})"
             for kind, found in (
@@ -89,11 +102,25 @@ class ExportResult(Result):
             )
             if found
         ]
-        lines = [f"{words[self.status]}: {', '.join(parts)}"]
+        lines = [f"{_words(self.status, self.out)}: {', '.join(parts)}"]
         if self.exported.others:
             lines.append(f"came along: {', '.join(self.exported.others)}")
         lines += [f"left out, {line}" for line in self.exported.dropped]
-        return "\n".join([*lines, self.diff] if self.diff else lines)
+        if self.untested:
+            lines.append(f"left out, {counted(self.untested, 'test')}: --tests tests/test_orders.py writes them")
+        lines += [self.diff] if self.diff else []
+        if self.tests is not None:
+            lines += [_words(self.tests.status, self.tests.out), *([self.tests.diff] if self.tests.diff else [])]
+        return "\n".join(lines)
+
+
+def _words(status: str, out: str) -> str:
+    return {
+        "written": f"wrote {out}",
+        "unchanged": f"{out} is already what the notebook says",
+        "up-to-date": f"{out} is what the notebook says",
+        "differs": f"{out} is not what the notebook says",
+    }[status]
 
 
 def export(
@@ -103,6 +130,7 @@ def export(
     check: bool = False,
     force: bool = False,
     docs: bool = False,
+    tests: str | None = None,
     cells: Iterable[NotebookCell] | None = None,
 ) -> ExportResult:
     """Turn a notebook into a module; the notebook is never executed.
@@ -113,6 +141,7 @@ def export(
         check: Write nothing; the result says whether ``out`` is what an export would write.
         force: Overwrite a file that was changed by hand or is no export.
         docs: Text cells above a pipeline become its docstring.
+        tests: A module of pytest to write beside it, from the ``%%flow test`` cells.
         cells: The cells themselves, instead of a file.
 
     Raises:
@@ -121,21 +150,46 @@ def export(
     place = _checked(out) if out is not None else None
     if check and place is None:
         raise UsageError("`--check` compares with a file, and none is named", hint="--out pipelines/orders.py")
-    exported = export_notebook(_cells(notebook, cells), docs=docs)
+    if tests is not None and (place is None or Path(tests) == Path(out or "")):
+        raise UsageError("`--tests` needs the module beside it", hint="--out orders.py --tests tests/test_orders.py")
+    listed = list(_cells(notebook, cells))
+    exported = export_notebook(listed, docs=docs)
     if place is None or out is None:
         return ExportResult(exported, "", "printed")
+    found = None
+    if tests is not None:  # checked and written before the module: a refusal leaves both as they were
+        beside = _checked(tests)
+        text = tests_module(tests_text(listed, exported.pipelines, module=out, place=tests))
+        _refuse_edits(place, exported.text, out, force=force or check)
+        found = ExportedTests(tests, *_put(beside, text, tests, check=check, force=force), text)
+    status, diff = _put(place, exported.text, out, check=check, force=force)
+    return ExportResult(exported, out, status, diff, found, 0 if tests is not None else len(test_cells(listed)))
+
+
+def _put(place: Path, text: str, out: str, *, check: bool, force: bool) -> tuple[str, str]:
+    """Write a text, or compare it with what is there: the status and, of a check, the difference.
+
+    Raises:
+        UsageError: A file that is there was changed by hand, or is no export.
+    """
     present = _present(place, out)
-    diff = _diff(present, exported.text, out)
     if check:
-        return ExportResult(exported, out, "differs" if present != exported.text else "up-to-date", diff)
-    if present == exported.text:
-        return ExportResult(exported, out, "unchanged")
-    if present is not None and not force and not is_untouched(present):
-        what = f"`{out}` was changed by hand" if is_export(present) else f"`{out}` exists and is no export"
-        hint = "bring the changes into the notebook, or overwrite them with --force"
-        raise UsageError(f"{what}; an export would change:\n{diff}", hint=hint)
-    _write(place, exported.text, new=present is None)
-    return ExportResult(exported, out, "written")
+        return "differs" if present != text else "up-to-date", _diff(present, text, out)
+    if present == text:
+        return "unchanged", ""
+    _refuse_edits(place, text, out, force=force)
+    _write(place, text, new=present is None)
+    return "written", ""
+
+
+def _refuse_edits(place: Path, text: str, out: str, *, force: bool) -> None:
+    """Refuse to overwrite what somebody wrote."""
+    present = _present(place, out)
+    if force or present is None or present == text or is_untouched(present):
+        return
+    what = f"`{out}` was changed by hand" if is_export(present) else f"`{out}` exists and is no export"
+    hint = "bring the changes into the notebook, or overwrite them with --force"
+    raise UsageError(f"{what}; an export would change:\n{_diff(present, text, out)}", hint=hint)
 
 
 def _cells(notebook: str | None, cells: Iterable[NotebookCell] | None) -> Iterable[NotebookCell]:

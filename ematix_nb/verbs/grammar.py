@@ -75,6 +75,12 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
             ("--continue", "flag", False, "go on with the next pipeline when one fails"),
             ("--with-parents", "flag", False, "first run the pipelines that these depend on, and theirs"),
             ("--no-checks", "flag", False, "leave the declared checks out, this once; the history says so"),
+            (
+                "--sandbox",
+                "flag",
+                False,
+                "load into a new local DuckDB copy of the target's schema; the target is only looked at",
+            ),
             _LOG,
             _YES,
             _STRICT,
@@ -326,6 +332,7 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
             ("--check", "flag", False, "write nothing; exit 1 when the module is not what the notebook says"),
             ("--force", "flag", False, "overwrite hand edits"),
             ("--docs", "flag", False, "text cells above a pipeline become its docstring"),
+            ("--tests FILE", "file", None, "with --out: write the %%flow test cells as tests of pytest there"),
         ),
     ),
     "schedule": (

@@ -152,11 +152,11 @@ def test_a_library_that_is_not_there(notebook: Any, line: str, monkeypatch: pyte
 
 def test_completion_and_help(notebook: Any) -> None:
     complete = notebook.shell.find_line_magic("flow").__self__.complete
-    assert complete(["query", "x", "--"], True) == ["--from", "--into", "--limit"]
-    assert complete(["query", "x", "--into", "p"], True) == ["pandas", "polars", "pyspark"]
-    assert complete(["query", "x", "--from", "s"], True) == ["src"]
-    assert complete(["run", "orders", "--into", "a"], False) == ["arrow"]
-    assert "--bg" in complete(["run", "orders", "--"], False)
+    assert complete(["query", "x", "--"], "") == ["--from", "--into", "--limit"]
+    assert complete(["query", "x", "--into", "p"], "") == ["pandas", "polars", "pyspark"]
+    assert complete(["query", "x", "--from", "s"], "") == ["src"]
+    assert complete(["run", "orders", "--into", "a"], None) == ["arrow"]
+    assert "--bg" in complete(["run", "orders", "--"], None)
     assert "--into LIBRARY" in notebook.run("%flow help run")[1]
     assert "%%flow query NAME" in notebook.run("%flow")[1]
 

@@ -23,6 +23,7 @@ def test_a_line_becomes_plain_options() -> None:
             "with_parents": False,
             "log_json": None,
             "no_checks": False,
+            "sandbox": False,
             "yes": False,
             "strict": False,
         },
