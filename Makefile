@@ -13,8 +13,8 @@ NOTEBOOKS = $(sort $(wildcard notebooks/*.ipynb))
 IN_PARALLEL = --numprocesses 3 --dist loadfile --max-worker-restart 0
 PYTEST_ARGS ?=
 SOAK_MINUTES ?= 15
-# What a row's fate hangs on: state, lease, publication, quoting, redaction, the plans of merge and scd2.
-CORE = ematix_nb/state/*,ematix_nb/load/heartbeat.py,ematix_nb/backends/files/manifests.py,ematix_nb/sql/dialect.py,ematix_nb/connections/secret.py,ematix_nb/sql/statements.py,ematix_nb/load/planner.py
+# What a row's fate hangs on: state, lease, staging and publication, quoting, redaction, the plans of merge and scd2.
+CORE = ematix_nb/state/*,ematix_nb/load/heartbeat.py,ematix_nb/backends/files/manifests.py,ematix_nb/backends/files/staging.py,ematix_nb/backends/delta/commits.py,ematix_nb/sql/dialect.py,ematix_nb/connections/secret.py,ematix_nb/sql/statements.py,ematix_nb/load/planner.py
 
 .PHONY: help test coverage mutation test-nightly soak demo lab bench lint audit fmt docs constraints clean run-tests run-notebooks
 

@@ -13,6 +13,7 @@ has built on an earlier version is refused by the table.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 from typing import TYPE_CHECKING, Any
@@ -117,19 +118,18 @@ class DeltaState:
     def _change(self, pipeline: str, change: Callable[[Entry], None]) -> None:
         """Read the newest lease file, change it, make the next; again when somebody was faster."""
         folder = self._folder(pipeline, lease=True)
-        for attempt in range(TRIES):
+        for _ in range(TRIES):
             number, entry = self._lease(pipeline)
             entry = copy.deepcopy(entry)
             change(entry)
             try:
                 self._create(folder, number + 1, entry)
-            except FileExistsError as exc:
-                if attempt == TRIES - 1:
-                    message = f"the lease of pipeline `{pipeline}` changes faster than it can be written"
-                    raise LockedError(message, "try again") from exc
+            except FileExistsError:
                 continue
             self._prune(folder, self._numbers(folder)[:-KEPT_FILES])
             return
+        message = f"the lease of pipeline `{pipeline}` changes faster than it can be written"
+        raise LockedError(message, "try again")
 
     def _prune(self, folder: str, numbers: list[int]) -> None:
         for number in numbers:
@@ -184,17 +184,17 @@ class DeltaState:
 
     def _fence(self, lease: Lease) -> None:
         """A commit without rows that carries the new epoch: the old run's commit conflicts with it."""
-        for attempt in range(TRIES):
-            table = self._session.table(self._thing)
-            if table is None:
+        tags = ((epoch_tag(lease.claim.pipeline), lease.epoch),)
+        for _ in range(TRIES - 1):
+            with contextlib.suppress(TransientError):  # somebody else committed meanwhile
+                self._commit_tags(tags)
                 return
-            try:
-                self._session.commit_nothing(self._thing, table, ((epoch_tag(lease.claim.pipeline), lease.epoch),))
-            except TransientError:
-                if attempt == TRIES - 1:
-                    raise
-                continue
-            return
+        self._commit_tags(tags)
+
+    def _commit_tags(self, tags: Tags) -> None:
+        table = self._session.table(self._thing)
+        if table is not None:
+            self._session.commit_nothing(self._thing, table, tags)
 
     def renew(self, lease: Lease) -> bool:
         """Prolong the lease."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import datetime as dt
@@ -197,23 +198,29 @@ class FileState:
         files: Callable[[tuple[str, ...]], tuple[str, ...]] | None = None,
     ) -> None:
         """Read the newest manifest, change it, publish the next number; again when somebody was faster."""
-        for attempt in range(TRIES):
-            newest = self._session.manifest(self._thing)
-            state = copy.deepcopy(newest.state) if newest else {}
-            entry = state.setdefault(PIPELINES, {}).setdefault(pipeline, {})
-            change(entry)
-            live = newest.files if newest else ()
-            if files is not None:
-                live = files(live)
-                entry["batches"] = _with_files(entry["batches"], live)
-            manifest = _manifest(newest.seq + 1 if newest else 1, live, state)
-            try:
+        for _ in range(TRIES - 1):
+            manifest = self._changed(pipeline, change, files)
+            with contextlib.suppress(LockedError):
                 self._session.publish(self._thing, manifest)
-            except LockedError:
-                if attempt == TRIES - 1:
-                    raise
-                continue
-            return
+                return
+        self._session.publish(self._thing, self._changed(pipeline, change, files))
+
+    def _changed(
+        self,
+        pipeline: str,
+        change: Callable[[dict[str, Any]], None],
+        files: Callable[[tuple[str, ...]], tuple[str, ...]] | None,
+    ) -> Manifest:
+        """The manifest that comes after the newest one."""
+        newest = self._session.manifest(self._thing)
+        state = copy.deepcopy(newest.state) if newest else {}
+        entry = state.setdefault(PIPELINES, {}).setdefault(pipeline, {})
+        change(entry)
+        live = newest.files if newest else ()
+        if files is not None:
+            live = files(live)
+            entry["batches"] = _with_files(entry["batches"], live)
+        return _manifest(newest.seq + 1 if newest else 1, live, state)
 
 
 def _manifest(seq: int, files: tuple[str, ...], state: dict[str, Any]) -> Manifest:

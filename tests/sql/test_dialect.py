@@ -48,6 +48,10 @@ def test_names_are_quoted(name: str, quoted: str) -> None:
     assert Short().quote(name) == quoted
 
 
+def test_a_type_of_the_system_itself_keeps_its_spelling() -> None:
+    assert Short().type_sql(DataType("bigint", native="counter(9)", system="short")) == "counter(9)"
+
+
 @pytest.mark.parametrize("name", ["", "a\x00b", "\x00"])
 def test_what_is_no_name_is_refused(name: str) -> None:
     with pytest.raises(DeclarationError, match="is not a name: it is empty or holds a NUL character"):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import os
 import re
+import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +81,28 @@ def test_a_living_run_keeps_others_out(store: Store) -> None:
     assert statuses(store) == {first.run_id: "running"}
     other, _ = store.begin("another")
     assert other.epoch == 1
+
+
+def test_the_holder_of_a_lease_is_told_with_its_time_in_utc(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    try:
+        before = dt.datetime.now(dt.UTC).replace(microsecond=0)
+        _, record = store.begin()
+        with pytest.raises(LockedError) as told:
+            store.begin()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    found = re.fullmatch(
+        r"pipeline `p` is locked by run (.*) on host (.*) since (.* UTC) \(pid (.*)\)", told.value.what
+    )
+    assert found is not None
+    assert found[1] == record.run_id
+    assert (found[2], found[4]) == (host_name().partition("[")[0], str(os.getpid()))
+    since = dt.datetime.strptime(found[3], "%Y-%m-%d %H:%M:%S UTC").replace(tzinfo=dt.UTC)
+    assert before <= since <= before + dt.timedelta(minutes=1)
+    assert "--wait" in told.value.hint
 
 
 def test_a_run_on_another_host_is_believed_until_its_lease_ends(store: Store) -> None:
@@ -182,7 +206,8 @@ def test_a_run_without_data_is_closed(store: Store) -> None:
     assert statuses(store) == {record.run_id: "skipped"}
     assert store.state.slot("p", NINE).done is True
     assert store.state.running("p") == ""
-    assert store.begin()[0].epoch == 2
+    again, _ = store.begin()
+    assert (again.epoch, again.took_over) == (2, "")
 
 
 def test_a_run_that_lost_its_lease_cannot_be_closed(store: Store) -> None:
@@ -200,7 +225,8 @@ def test_a_failed_run_gives_its_lease_back(store: Store) -> None:
     (run,) = store.state.history("p")
     assert (run.status, run.error) == ("failed", "no")
     assert store.state.running("p") == ""
-    assert store.begin()[0].epoch == 2
+    again, _ = store.begin()
+    assert (again.epoch, again.took_over) == (2, "")
 
 
 def test_a_failure_after_the_commit_is_none(store: Store) -> None:
@@ -259,6 +285,14 @@ def test_history_is_newest_first_and_of_one_pipeline_with_its_targets(store: Sto
     assert store.state.history("nobody") == []
 
 
+def test_history_shows_twenty_runs_unless_told_otherwise(store: Store) -> None:
+    for minutes in range(21):
+        moment = NINE + dt.timedelta(minutes=minutes)
+        store.state.add_history(RunRecord(run_id=str(uuid.uuid4()), pipeline="p", status="held", started_at=moment))
+    assert [len(store.state.history("p", *last)) for last in ((), (21,), (22,))] == [20, 21, 21]
+    assert store.state.history()[-1].started_at == NINE + dt.timedelta(minutes=1)
+
+
 # -- watermarks and slots ----------------------------------------------------------------------------------------
 
 
@@ -284,6 +318,7 @@ def test_the_tries_of_a_slot_are_counted(store: Store) -> None:
         ("failed", first, "", NINE),
         ("failed", "", first, NINE + HOUR),  # a retry within the same call
         ("abandoned", "", "", NINE + 2 * HOUR),
+        ("failed", "", "", NINE - HOUR),
         ("success", "", "", NINE + 3 * HOUR),
         ("cancelled", "", "", NINE + 4 * HOUR),
     ]
@@ -303,7 +338,7 @@ def test_the_tries_of_a_slot_are_counted(store: Store) -> None:
                 run_id=str(uuid.uuid4()), pipeline=pipeline, status="failed", slot=slot, started_at=NINE + 9 * HOUR
             )
         )
-    assert store.state.slot("p", NINE) == SlotState(None, 2, done=False, last_attempt=NINE + 2 * HOUR)
+    assert store.state.slot("p", NINE) == SlotState(None, 3, done=False, last_attempt=NINE + 2 * HOUR)
 
 
 def test_the_newest_slot_that_was_done(store: Store) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ematix_nb.errors import FlowError, LockedError, RunError
-from ematix_nb.state import tables
+from ematix_nb.errors import ConflictError, FlowError, LockedError, RunError
+from ematix_nb.state import sql_state, tables
 from ematix_nb.state.model import Lease, RunRecord, SlotState, Watermark
 from tests.state.stores import Store, open_store
 
@@ -65,6 +65,32 @@ def test_tables_are_made_once(store: Store) -> None:
     for table, columns in tables.TABLES.items():
         found = store.session.table(store.session.dialect.state_table(table))
         assert [column.name for column in found.columns] == [column.name for column in columns]
+
+
+@pytest.mark.parametrize("conflicts", [sql_state.TRIES - 1, sql_state.TRIES])
+def test_tables_that_others_make_are_made_after_them(
+    empty: Store, monkeypatch: pytest.MonkeyPatch, conflicts: int
+) -> None:
+    pauses: list[float] = []
+    tries: list[int] = []
+    real = empty.state._make
+
+    def make() -> None:
+        tries.append(len(tries))
+        if len(tries) <= conflicts:
+            raise ConflictError("somebody else makes them", "")
+        real()
+
+    monkeypatch.setattr(empty.state, "_make", make)
+    monkeypatch.setattr("ematix_nb.state.sql_state.time.sleep", pauses.append)
+    if conflicts == sql_state.TRIES:
+        with pytest.raises(ConflictError, match="somebody else makes them"):
+            empty.state.ensure()
+    else:
+        empty.state.ensure()
+    assert len(tries) == sql_state.TRIES
+    assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8]
+    assert empty.state.exists() is (conflicts < sql_state.TRIES)
 
 
 def test_tables_of_a_newer_version_are_left_alone(store: Store) -> None:
