@@ -21,6 +21,7 @@ SUITES = {
     "a call of the driver fails": ("tests/crash/test_calls.py",),
     "a call on a folder fails": ("tests/crash/test_disk_calls.py", "tests/crash/test_disk.py"),
     "the line is cut at a request": ("tests/crash/test_requests.py",),
+    "the line is cut at many bytes": ("tests/crash/test_bytes.py",),
     "errors and clocks at a step": ("tests/crash/test_steps.py", "tests/crash/test_faults.py"),
     "kill -9 at a step": ("tests/crash/test_kill.py", "tests/crash/test_stores.py", "tests/crash/test_delta_stores.py"),
     "stores and places that fail": (

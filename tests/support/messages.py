@@ -1,4 +1,4 @@
-"""A line to a database server that counts what a client asks, and is cut at one of these requests.
+"""A line to a database server that counts what a client asks, and is cut at one of these requests, or at a byte.
 
 The protocols of PostgreSQL and MySQL are read as far as it takes to know where a request ends.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 CHUNK = 1 << 16
 UNSENT = "unsent"
@@ -40,7 +40,12 @@ class Line:
     requests: int = 0
     """Since `cut_at`."""
     fired: int = 0
+    passed: int = 0
+    """Bytes in both directions, of all connections, since `cut_at` or `cut_at_byte`."""
+    borders: list[int] = field(default_factory=list)
+    """How many bytes had passed when a message ended."""
     _at: int = 0
+    _byte: int = 0
     _how: str = ""
     _down: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -49,11 +54,17 @@ class Line:
         """End the connection on which the n-th request comes (from 1), in one of the ways of `CUTS`; 0: never."""
         with self._lock:
             self.requests, self.fired, self._at, self._how, self._down = 0, 0, request, how, False
+            self.passed, self.borders, self._byte = 0, [], 0
+
+    def cut_at_byte(self, number: int) -> None:
+        """End the connection on which the n-th byte of the conversation comes (from 1), right after it."""
+        self.cut_at(0, "")
+        self._byte = number
 
     def mend(self) -> None:
         """No more cuts."""
         with self._lock:
-            self._at, self._down = 0, False
+            self._at, self._byte, self._down = 0, 0, False
 
     @property
     def is_down(self) -> bool:
@@ -70,13 +81,24 @@ class Line:
             self._down = self._how == DOWN
             return self._how
 
+    def passing(self, length: int, ends: Iterable[int]) -> int | None:
+        """Count bytes on their way; how many still pass when the line is cut among them, None when it is not."""
+        with self._lock:
+            before, self.passed = self.passed, self.passed + length
+            self.borders += [before + end for end in ends]
+            if not before < self._byte <= self.passed:
+                return None
+            self.fired += 1
+            return self._byte - before
+
 
 class _Connection:
     """One connection through the line."""
 
     def __init__(self, line: Line, client: socket.socket, server: socket.socket, reader: Callable[[], _Reader]) -> None:
         self._line, self._client, self._server = line, client, server
-        self._read = reader()
+        self._read, self._answers = reader(), reader()
+        self._answers.follow()
         self._mute = False
         for end in (client, server):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # messages are sent one by one
@@ -96,7 +118,8 @@ class _Connection:
                         self._server.sendall(message[: len(message) // 2])
                         return self._end()
                     self._mute = self._mute or bool(how)
-                    self._server.sendall(message)
+                    if not self._pass(self._server, message, [len(message)]):
+                        return self._end()
         return self._end()
 
     def _from_server(self) -> None:
@@ -104,8 +127,15 @@ class _Connection:
             while data := self._server.recv(CHUNK):
                 if self._mute or self._line.is_down:
                     break
-                self._client.sendall(data)
+                if not self._pass(self._client, data, self._answers.ends(data)):
+                    break
         self._end()
+
+    def _pass(self, end: socket.socket, data: bytes, ends: Iterable[int]) -> bool:
+        """Send on what may pass; whether that was all."""
+        kept = self._line.passing(len(data), ends)
+        end.sendall(data[:kept])
+        return kept is None
 
     def _end(self) -> None:
         for end in (self._client, self._server):
@@ -127,6 +157,17 @@ class _Reader:
             message, self._rest = self._rest[:length], self._rest[length:]
             yield message, self._asks(message)
 
+    def ends(self, data: bytes) -> list[int]:
+        """Where in these bytes messages end."""
+        at, found = -len(self._rest), []
+        for message, _ in self.messages(data):
+            at += len(message)
+            found.append(at)
+        return found
+
+    def follow(self) -> None:
+        """Read what the other side says."""
+
     def _length(self) -> int | None:
         raise NotImplementedError
 
@@ -138,6 +179,10 @@ class _Postgres(_Reader):
     """Typed messages behind an untyped first one."""
 
     _started = False
+
+    def follow(self) -> None:
+        """The server has no first message of its own."""
+        self._started = True
 
     def _length(self) -> int | None:
         if not self._started:
