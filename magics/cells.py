@@ -204,7 +204,7 @@ def pipeline_facts(spec: PipelineSpec) -> list[tuple[str, str]]:
         facts.append(("mode", f"{target.mode}{keys}"))
     if spec.incremental and spec.watermark_column:
         late = ", late rows by their transaction" if spec.late_rows == "snapshot" else ""
-        facts.append(("watermark", f"{spec.watermark_column}{late}"))
+        facts.append(("watermark", f"{', '.join(spec.watermark_columns)}{late}"))
     facts += [("parameter", f"{name} = {show(value)}") for name, value in spec.params]
     facts += [("check", str(check)) for check in spec.all_checks]
     if spec.schedule:

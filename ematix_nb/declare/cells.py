@@ -60,7 +60,9 @@ OPTIONS: dict[str, Option] = {
     "--source-table": Option("source_table", "text", "read this table; the body stays empty"),
     "--mode": Option("mode", "text", "append, truncate, merge or scd2"),
     "--keys": Option("keys", "names", "key columns, separated by commas"),
-    "--watermark": Option("watermark_column", "text", "load only what grew in this column since the last run"),
+    "--watermark": Option(
+        "watermark_column", "columns", "load only what grew in this column, or these, since the last run"
+    ),
     "--overlap": Option("overlap", "text", "how far to read back: 10m, 2h, 5"),
     "--late-rows": Option("late_rows", "text", "overlap, or snapshot: find rows by their transaction (PostgreSQL)"),
     "--schedule": Option("schedule", "text", "cron expression in quotes"),
@@ -427,10 +429,10 @@ def _value(flag: str, option: Option, text: str) -> Any:
             raise UsageError(f"`{flag}` is a whole number, got `{text}`", where="cell line 1")
         return int(text)
     parts = tuple(part.strip() for part in text.split(","))
-    if option.form == "names":
+    if option.form in ("names", "columns"):
         if not all(parts) or len(set(parts)) < len(parts):
             raise UsageError(f"`{flag}` is a list of different names, got `{text}`", f"{flag} a,b", "cell line 1")
-        return parts
+        return parts if option.form == "names" or len(parts) > 1 else parts[0]
     sides = [[side.strip() for side in part.split("=")] for part in parts]
     if not all(len(pair) == 2 and all(pair) for pair in sides) or len({pair[0] for pair in sides}) < len(sides):  # noqa: PLR2004
         raise UsageError(f"`{flag}` is target=source,..., got `{text}`", where="cell line 1")

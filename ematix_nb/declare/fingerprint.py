@@ -136,7 +136,7 @@ def _pipeline(spec: PipelineSpec) -> dict[str, Any]:
         "targets": [_target(target) for target in spec.targets],
         "source": connection_name(spec.source),
         "incremental": spec.incremental,
-        "watermark_column": spec.watermark_column,
+        "watermark_column": _plain(spec.watermark_column),
         "overlap": _plain(spec.overlap),
         "schedule": spec.schedule,
         "timezone": spec.timezone,

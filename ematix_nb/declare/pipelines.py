@@ -243,8 +243,19 @@ def _policies(given: Mapping[str, Any]) -> Policies:
     return Policies(**chosen)
 
 
+def _watermark_column(value: object) -> str | tuple[str, ...]:
+    """One column as its name, whether it came alone or in a list; several as a tuple."""
+    if isinstance(value, str):
+        return values.text("watermark_column", value)
+    if not isinstance(value, (list, tuple)):  # a set has no order
+        message = f"watermark_column is a column, or a list of columns in their order, got {value!r}"
+        raise DeclarationError(message, hint='watermark_column=["day", "seq"]')
+    names = values.names("watermark_column", [name.strip() if isinstance(name, str) else name for name in value])
+    return names if len(names) > 1 else names[0]
+
+
 def _watermark(given: Mapping[str, Any]) -> dict[str, Any]:
-    column = values.text("watermark_column", given["watermark_column"]) if "watermark_column" in given else None
+    column = _watermark_column(given["watermark_column"]) if "watermark_column" in given else None
     incremental = values.flag("incremental", given.get("incremental", column is not None))
     if incremental and column is None:
         hint = 'watermark_column="updated_at": the column that grows with each change'

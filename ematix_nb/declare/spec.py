@@ -171,7 +171,8 @@ class PipelineSpec:
     source_connection: Any = None
     """Name or Connection; None means the first target's."""
     incremental: bool = False
-    watermark_column: str | None = None
+    watermark_column: str | tuple[str, ...] | None = None
+    """One column; or several (a composite watermark), which are compared in their order."""
     overlap: dt.timedelta | int | None = None
     """How far before the watermark to read again; None: 10 minutes for times, 0 for numbers and dates."""
     late_rows: str = "overlap"
@@ -213,6 +214,12 @@ class PipelineSpec:
     def all_checks(self) -> tuple[Check, ...]:
         """Every check, each once."""
         return tuple(dict.fromkeys((*self.checks, *self.added_checks)))
+
+    @property
+    def watermark_columns(self) -> tuple[str, ...]:
+        """The watermark columns in the order in which they are compared; empty when there is none."""
+        found = self.watermark_column or ()
+        return (found,) if isinstance(found, str) else found
 
     @property
     def source(self) -> Any:

@@ -150,19 +150,20 @@ class SourceBatches:
             return
         import pyarrow.compute as pc
 
-        column, kind = _values(batch.column(window.column)), self._kinds[window.column]
-        top = pc.max(column)
+        kinds = [self._kinds[name] for name in window.columns]
+        columns = _complete([_values(batch.column(name)) for name in window.columns])
+        top = pc.max(columns[0])
         if not top.is_valid:
             return
         # rows that are found by their transaction need no watermark that stays behind
-        limit = None if window.horizon else windows.limit(kind, self._context.clock.now())
+        limit = None if window.horizon else windows.limit(kinds[0], self._context.clock.now())
         if limit is not None and (newest := plain_value(top)) > limit:
-            come = pc.less_equal(column, limit)
+            come = pc.less_equal(columns[0], limit)
             self.ahead += pc.sum(pc.invert(come)).as_py()
             self._newest = newest if self._newest is None else max(newest, self._newest)
-            top = pc.max(column.filter(come))
-        if top.is_valid:
-            self.watermark = windows.newer(self.watermark, windows.text(plain_value(top)), kind)
+            columns = [column.filter(come) for column in columns]
+        if found := _largest(columns):
+            self.watermark = windows.newer(self.watermark, windows.written(found, kinds), *kinds)
 
     def warnings(self) -> list[str]:
         """What somebody should know of the rows that were read."""
@@ -192,6 +193,33 @@ class SourceBatches:
                 expected=self._expected,
             )
         )
+
+
+def _complete(columns: list[pa.Array]) -> list[pa.Array]:
+    """The columns of the rows that have a watermark: of several columns none may be NULL."""
+    import functools
+
+    import pyarrow.compute as pc
+
+    if len(columns) == 1:
+        return columns
+    known = functools.reduce(pc.and_, (pc.is_valid(column) for column in columns))
+    return [column.filter(known) for column in columns]
+
+
+def _largest(columns: list[pa.Array]) -> tuple[Any, ...]:
+    """The values of the largest row, compared column by column; none when there is no row."""
+    import pyarrow.compute as pc
+
+    found = []
+    while columns:
+        top = pc.max(columns[0])
+        if not top.is_valid:
+            return ()
+        found.append(plain_value(top))
+        same = pc.equal(columns[0], top) if len(columns) > 1 else None
+        columns = [column.filter(same) for column in columns[1:]]
+    return tuple(found)
 
 
 def _values(column: pa.Array) -> pa.Array:

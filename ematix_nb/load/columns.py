@@ -120,7 +120,7 @@ def check_needed(side: TargetSide, reading: Reading, keys: Sequence[str], schema
     """Refuse to leave out a column that the load itself needs."""
     computed = side.info.generated if side.info is not None else ()
     needed: list[tuple[str, str | None]] = [("key", key) for key in keys]
-    needed += [("watermark", reading.window.column if reading.window else None)]
+    needed += [("watermark", name) for name in (reading.window.columns if reading.window else ())]
     needed += [("event_timestamp_column", reading.event), ("dedup_by", reading.order)]
     for what, name in needed:
         if name in schema.left_out:

@@ -271,13 +271,12 @@ class Scratch:
             return ""
         if not self._keyed:
             window = plan.window
-            if window is None or not window.lower or window.column in plan.hidden:
+            if window is None or not window.lower or plan.hidden.intersection(window.columns):
                 return ""
             from ematix_nb.load import window as windows
 
-            kind = next(column.type for column in plan.data if column.name == window.column)
-            bound = windows.predicate(self._dialect, window, physical(kind), ">=", window.lower)
-            return f" WHERE {bound} OR {quote(window.column)} IS NULL"
+            kinds = {column.name: physical(column.type) for column in plan.data}
+            return f" WHERE {windows.wanted(self._dialect, window, [kinds[name] for name in window.columns])}"
         match = " AND ".join(f"s.{quote(key)} = t.{quote(key)}" for key in plan.keys)
         met = f"EXISTS (SELECT 1 FROM {self._dialect.table(STAGE)} AS s WHERE {match})"
         if plan.mode == "merge":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.base import TableInfo
@@ -20,10 +19,11 @@ from ematix_nb.load.targets import TargetSide, own_names
 from ematix_nb.state.file_state import FileState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
 
+    from ematix_nb.declare.data_types import DataType
     from ematix_nb.declare.spec import PipelineSpec, TableRef, TargetSpec
     from ematix_nb.load.context import RunContext
     from ematix_nb.load.file_checks import FileChecks
@@ -211,19 +211,21 @@ class FileLoad:
         return not self.context.full_refresh and bool(FileState(self.session, self.thing).batches(self.plan.state_name))
 
     def _is_tail(self, batch: pa.RecordBatch) -> pa.BooleanArray:
+        """Which rows are certainly new: beyond the stored watermark, with a value in each of its columns."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
         window = self.plan.window
-        if window is None or window.ahead or not window.stored or window.column not in batch.schema.names:
+        if window is None or window.ahead or not window.stored or not set(window.columns) <= {*batch.schema.names}:
             return pa.array([False] * batch.num_rows, pa.bool_())
-        kind = next(column.type for column in self.plan.data if column.name == window.column)
-        column = batch.column(window.column)
-        value = windows.parse(window.stored, kind)
-        if windows.is_cut(kind):  # all of the watermark's microsecond may have been read
-            value += dt.timedelta(microseconds=1)
-            return pc.fill_null(pc.greater_equal(column, pa.scalar(value, column.type)), False)
-        return pc.fill_null(pc.greater(column, pa.scalar(value, column.type)), False)
+        types = {column.name: column.type for column in self.plan.data}
+        kinds = [types[name] for name in window.columns]
+        columns = [batch.column(name) for name in window.columns]
+        values = windows.parts(window.stored, window.columns, kinds)
+        new = pc.fill_null(_beyond(columns, kinds, values), False)
+        for column in columns[1:]:
+            new = pc.and_(new, pc.is_valid(column))
+        return new
 
     def _missing(self, rows: pa.Table) -> pa.Table:
         import pyarrow as pa
@@ -248,8 +250,9 @@ class FileLoad:
         dialect = session.dialect
         sql = f"SELECT * FROM {dialect.quote(self.thing)}"
         have = {column.name: column for column in session.describe(sql)}
-        if window is not None and window.column in have:
-            sql = windows.filtered(dialect, sql, window, have[window.column].type, window.column)
+        if window is not None and set(window.columns) <= set(have):
+            kinds = [have[name].type for name in window.columns]
+            sql = windows.filtered(dialect, sql, window, kinds, window.columns)
         columns = session.describe(sql)
         schema = pa.schema([pa.field(column.name, to_arrow(column.type)) for column in columns])
         table = self._own(pa.Table.from_batches(session.read(sql, columns), schema=schema))
@@ -275,6 +278,22 @@ class FileLoad:
     def _warn(self, message: str) -> None:
         self.outcome.warnings.append(message)
         self.context.listener.on_event(Warned(run_id=self.context.run_id, pipeline=self.plan.pipeline, message=message))
+
+
+def _beyond(columns: Sequence[pa.Array], kinds: Sequence[DataType], values: Sequence[Any]) -> pa.BooleanArray:
+    """Which rows are larger than some values, compared column by column; NULL where NULLs leave that open."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column, value = columns[0], values[0]
+    if (following := windows.after_cut(value, kinds[0])) is not None:  # all of its microsecond may have been read
+        return pc.greater_equal(column, pa.scalar(following, column.type))
+    bound = pa.scalar(value, column.type)
+    larger = pc.greater(column, bound)
+    if len(values) == 1:
+        return larger
+    rest = _beyond(columns[1:], kinds[1:], values[1:])
+    return pc.or_kleene(larger, pc.and_kleene(pc.equal(column, bound), rest))
 
 
 class _Counter:

@@ -15,6 +15,8 @@ from ematix_nb.load import window as windows
 from ematix_nb.words import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ematix_nb.backends.base import Late
     from ematix_nb.declare.data_types import DataType
     from ematix_nb.load.plan import Window
@@ -25,7 +27,7 @@ SNAPSHOT = "snapshot"
 HINT = "late_rows='overlap' reads back by `overlap`; 'snapshot' is for tables in PostgreSQL"
 
 
-def look_back(source: OpenSource, window: Window, kind: DataType, stored: Watermark | None) -> Window:
+def look_back(source: OpenSource, window: Window, kinds: Sequence[DataType], stored: Watermark | None) -> Window:
     """The window with everything in it that committed late, and with the horizon that the next run needs.
 
     Raises:
@@ -39,21 +41,21 @@ def look_back(source: OpenSource, window: Window, kind: DataType, stored: Waterm
     source.session.check_late(source.sql)
     since = stored.horizon if stored is not None and window.stored else ""
     if (window.lower, since) not in source.late:
-        source.late[window.lower, since] = _ask(source, window, kind, since)
+        source.late[window.lower, since] = _ask(source, window, kinds, since)
     horizon, late = source.late[window.lower, since]
-    return _with(dataclasses.replace(window, horizon=horizon), kind, late, known=bool(since))
+    return _with(dataclasses.replace(window, horizon=horizon), kinds, late, known=bool(since))
 
 
-def _ask(source: OpenSource, window: Window, kind: DataType, since: str) -> tuple[str, Late | None]:
+def _ask(source: OpenSource, window: Window, kinds: Sequence[DataType], since: str) -> tuple[str, Late | None]:
     """The horizon first: what commits after it is for the next run, whatever the question after it finds."""
     horizon = source.session.horizon()
     if not window.lower or not since:
         return horizon, None
-    below = windows.compared(source.dialect, window.source, kind, "<", window.lower)
-    return horizon, source.session.late_rows(source.sql, window.source, kind, since, below)
+    below = windows.below(source.dialect, window, kinds)
+    return horizon, source.session.late_rows(source.sql, window.source, kinds[0], since, below)
 
 
-def _with(window: Window, kind: DataType, late: Late | None, *, known: bool) -> Window:
+def _with(window: Window, kinds: Sequence[DataType], late: Late | None, *, known: bool) -> Window:
     if not window.stored:
         return dataclasses.replace(window, late="late rows are found by their transactions")
     if late is None and not known:
@@ -67,9 +69,11 @@ def _with(window: Window, kind: DataType, late: Late | None, *, known: bool) -> 
     if late.oldest is None:
         return dataclasses.replace(window, late="no row below that committed late")
     try:
-        oldest = windows.text(windows.parse(late.oldest, kind))
+        first = windows.parse(late.oldest, kinds[0])
     except DataError as exc:
         message = f"a row that committed late has `{window.source}` = {late.oldest}, which cannot be a watermark"
         raise DataError(message, "correct it, or leave it out in the SELECT") from exc
+    oldest = windows.text(first)
     words = f"{counted(late.rows, 'row')} below {window.lower} committed late or changed, the oldest at {oldest}"
-    return dataclasses.replace(window, lower=oldest, late=words)
+    # by the first column alone: among the rows that have it there may be others that are late
+    return dataclasses.replace(window, lower=windows.written((first,), kinds), late=words)

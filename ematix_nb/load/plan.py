@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.base import Verdict
+from ematix_nb.state.model import split_parts
 
 if TYPE_CHECKING:
     from ematix_nb.declare.checks import Check
@@ -43,10 +44,14 @@ class SchemaChange:
 
 @dataclass(frozen=True)
 class Window:
-    """What an incremental run reads."""
+    """What an incremental run reads.
+
+    With several columns (a composite watermark) ``stored``, ``lower`` and ``upper`` are JSON lists of texts, one for
+    each column; a bound by the first column alone is a list of one.
+    """
 
     column: str
-    """Its name in the plan's query and in the target."""
+    """Its name in the plan's query and in the target; the first one of several."""
     stored: str
     """The watermark in the target; empty on the first run."""
     lower: str
@@ -65,6 +70,46 @@ class Window:
     """What a reader of the rows should know of the window."""
     ahead: bool = False
     """Rows beyond the watermark were loaded, because their time had not come: none beyond it is certainly new."""
+    more: tuple[tuple[str, str], ...] = ()
+    """The further columns of a composite watermark: the name in the plan, and in the user's query."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns under their names in the plan, in the order in which they are compared."""
+        return (self.column, *(name for name, _ in self.more))
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All columns under their names in the user's query."""
+        return (self.source, *(name for _, name in self.more))
+
+    def texts(self, bound: str) -> tuple[str, ...]:
+        """A bound as one text for each column that it bounds; none for no bound."""
+        return () if not bound else split_parts(bound) if self.more else (bound,)
+
+    def words(self, bound: str) -> str:
+        """For people: the columns and the values of a lower bound.
+
+        Example:
+            >>> Window("day", "", "", "", more=(("seq", "seq"),)).words('["2026-01-01", "7"]')
+            '(day, seq) >= (2026-01-01, 7)'
+        """
+        texts = self.texts(bound)
+        if len(texts) <= 1:
+            return f"{self.column} >= {''.join(texts)}"
+        return f"({', '.join(self.columns)}) >= ({', '.join(texts)})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON: with several columns lists in the place of texts."""
+        values = {name: getattr(self, name) for name in ("stored", "lower", "upper")}
+        shown = {name: list(self.texts(value)) or None for name, value in values.items()} if self.more else values
+        return {
+            "column": list(self.columns) if self.more else self.column,
+            **shown,
+            "upper": shown["upper"] or None,
+            "overlap": self.overlap,
+            "late_rows": self.late or None,
+        }
 
 
 @dataclass(frozen=True)
@@ -188,16 +233,7 @@ class LoadPlan:
             "schema_changes": [change.text for change in self.schema_changes],
             "schema_sql": [change.sql for change in self.schema_changes if change.sql],
             "statements": list(self.statements),
-            "watermark": {
-                "column": self.window.column,
-                "stored": self.window.stored,
-                "lower": self.window.lower,
-                "upper": self.window.upper or None,
-                "overlap": self.window.overlap,
-                "late_rows": self.window.late or None,
-            }
-            if self.window
-            else None,
+            "watermark": self.window.as_dict() if self.window else None,
             "warnings": list(self.warnings),
             "notes": list(self.notes),
         }

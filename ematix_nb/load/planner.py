@@ -89,8 +89,9 @@ def _plan(
     schema = _schema(spec, target, side, wanted, keys)
     if reading.window is not None and side.capabilities.has_sql:
         stored_kinds = {column.name: column.type for column in schema.data}
-        if (kind := stored_kinds.get(reading.window.column)) is not None:
-            windows.check_order(side.dialect, reading.window.column, kind)
+        for name in reading.window.columns:
+            if (kind := stored_kinds.get(name)) is not None:
+                windows.check_order(side.dialect, name, kind)
     data = with_hidden(schema.data, reading, side)
     columns = column_plans(spec, reading, data, verdicts)
     check_needed(side, reading, keys, schema)
@@ -156,10 +157,10 @@ def _check_mode(target: TargetSpec, side: TargetSide) -> None:
 def _check_watermark(spec: PipelineSpec, target: TargetSpec, reading: Reading, stored: Watermark) -> None:
     """An append that starts anew would double the rows that are there."""
     window = reading.window
-    if target.mode != "append" or window is None or stored.column in (window.source, window.column, ""):
+    if target.mode != "append" or window is None or not stored.column or windows.is_of(stored, window):
         return
-    now = f"the pipeline now names `{window.source}`"
-    message = f"the watermark of `{spec.name}` is one of column `{stored.column}`, {now}"
+    was, now = (", ".join(f"`{name}`" for name in names) for names in (stored.columns, window.sources))
+    message = f"the watermark of `{spec.name}` is one of column {was}, the pipeline now names {now}"
     hint = f"`flow watermark set {spec.name} VALUE` says where to go on; --full-refresh appends every row again"
     raise DataError(message, hint)
 
@@ -169,8 +170,8 @@ def _check_late(spec: PipelineSpec, target: TargetSpec, reading: Reading) -> Non
     window = reading.window
     if window is None or spec.late_rows != SNAPSHOT or target.mode != "append":
         return
-    if window.column in reading.hidden:
-        message = f"late_rows='snapshot' with mode append needs the watermark column `{window.column}` in the target"
+    if hidden := [name for name in window.columns if name in reading.hidden]:
+        message = f"late_rows='snapshot' with mode append needs the watermark column `{hidden[0]}` in the target"
         raise DeclarationError(message, "declare it there, or take mode merge or late_rows='overlap'")
 
 
@@ -184,8 +185,9 @@ def _check_span(
     if side.info is None and stored is not None:
         message = f"the target is not there any more, and `{spec.name}` has a watermark: a range alone would look whole"
         raise DataError(message, f"`flow run {spec.name}` loads everything anew")
-    if target.mode == "append" and window.column in reading.hidden:
-        message = f"the target does not have the watermark column `{window.column}`: its rows of a range are not known"
+    hidden = [name for name in window.columns if name in reading.hidden]
+    if target.mode == "append" and hidden:
+        message = f"the target does not have the watermark column `{hidden[0]}`: its rows of a range are not known"
         raise DeclarationError(message, "declare the column in the target, or take mode merge")
     if target.mode == "scd2" and reading.event is None:
         message = "mode scd2 without event_timestamp_column would take rows of an old range for the newest versions"

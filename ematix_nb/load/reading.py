@@ -15,7 +15,6 @@ from ematix_nb.sql.source_query import build_source_query
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ematix_nb.declare.data_types import DataType
     from ematix_nb.declare.spec import PipelineSpec, TargetSpec
     from ematix_nb.load.plan import Window
     from ematix_nb.load.source import OpenSource
@@ -36,7 +35,6 @@ class Reading:
     declared: dict[str, Column]
     hidden: frozenset[str]
     window: Window | None
-    window_type: DataType | None
     notes: tuple[str, ...]
     event: str | None = None
     order: str | None = None
@@ -66,19 +64,21 @@ def plan_reading(
     helpers = _helper_columns(spec, target, names, declared)
     notes = _ignored(names, declared, helpers, target)
     renames = _Renames(target, declared, helpers)
-    mark = renames.in_query(spec.watermark_column) if spec.incremental else None
-    kind = types.get(mark) if mark else None
+    marks = _marks(spec, renames)
     window = None
     sql = source.sql
-    if kind is not None and mark:
-        windows.check_order(source.dialect, mark, kind)
+    if marks:
+        kinds = [types[mark] for mark in marks]
+        planned = [str(renames.in_plan(mark)) for mark in marks]
+        for mark, kind in zip(marks, kinds, strict=True):
+            windows.check_order(source.dialect, mark, kind)
         if span is not None:
             limit = stored if target.mode == "append" else None
-            window = windows.span_window(span, mark, kind, limit, renamed=renames.in_plan(mark))
+            window = windows.span_window(span, marks, kinds, limit, renamed=planned)
         else:
-            window = windows.make_window(mark, kind, stored, spec.overlap, renamed=renames.in_plan(mark))
-            window = look_back(source, window, kind, stored) if spec.late_rows == SNAPSHOT else window
-        sql = windows.filtered(source.dialect, sql, window, kind)
+            window = windows.make_window(marks, kinds, stored, spec.overlap, renamed=planned)
+            window = look_back(source, window, kinds, stored) if spec.late_rows == SNAPSHOT else window
+        sql = windows.filtered(source.dialect, sql, window, kinds)
     chosen = (*declared.values(), *(Column(name, types[name]) for name in helpers)) if declared else None
     wrapped = build_source_query(
         source.dialect,
@@ -94,13 +94,29 @@ def plan_reading(
     _check_event(event, columns)
     hidden = frozenset(helpers)
     if not declared and (engine := [column.name for column in columns if column.name in META_COLUMNS]):
-        needed = {event, order, window.column if window else None}
+        needed = {event, order, *(window.columns if window else ())}
         hidden = frozenset(name for name in engine if name in needed)
         columns = tuple(column for column in columns if column.name not in engine or column.name in hidden)
         kept = source.dialect.columns([column.name for column in columns])
         wrapped = f"SELECT {kept} FROM {source.dialect.wrap(wrapped, 'loaded')}"
         notes = (*notes, f"{' and '.join(engine)} of the source are not loaded: the target has its own")
-    return Reading(wrapped, tuple(columns), declared, hidden, window, kind, notes, event, order)
+    return Reading(wrapped, tuple(columns), declared, hidden, window, notes, event, order)
+
+
+def _marks(spec: PipelineSpec, renames: _Renames) -> tuple[str, ...]:
+    """The watermark columns as the user's query has them.
+
+    Raises:
+        DeclarationError: Two of them are one column of the query.
+    """
+    found = tuple(str(renames.in_query(name)) for name in spec.watermark_columns) if spec.incremental else ()
+    for place, name in enumerate(found):
+        if name in found[:place]:
+            same = " and ".join(
+                f"`{one}`" for one in (spec.watermark_columns[found.index(name)], spec.watermark_columns[place])
+            )
+            raise DeclarationError(f"watermark_column names {same}, which are one column of the query", "name it once")
+    return found
 
 
 @dataclass(frozen=True)
@@ -170,14 +186,14 @@ def _helper_columns(
     spec: PipelineSpec, target: TargetSpec, names: Sequence[str], declared: dict[str, Column]
 ) -> tuple[str, ...]:
     """Columns that the load needs and that the target does not have."""
-    wanted = {
-        "watermark_column": spec.watermark_column if spec.incremental else None,
-        "event_timestamp_column": target.event_timestamp_column,
-        "dedup_by": spec.policies.dedup_by,
-    }
+    wanted = [
+        *(("watermark_column", name) for name in (spec.watermark_columns if spec.incremental else ())),
+        ("event_timestamp_column", target.event_timestamp_column),
+        ("dedup_by", spec.policies.dedup_by),
+    ]
     renamed_from = {source: name for name, source in target.column_map}
     helpers = []
-    for option, name in wanted.items():
+    for option, name in wanted:
         if name is None:
             continue
         if name not in names and name not in dict(target.column_map):

@@ -39,7 +39,7 @@ from ematix_nb.load.spans import METRIC
 from ematix_nb.load.sql_load import SqlLoad
 from ematix_nb.load.targets import TargetSide, file_thing, own_names, state_name, state_store, target_ref
 from ematix_nb.state import liveness
-from ematix_nb.state.model import COUNT_NAMES, Claim, Lease, RunRecord, Watermark
+from ematix_nb.state.model import AHEAD, COUNT_NAMES, Claim, Lease, RunRecord, Watermark, join_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -473,16 +473,19 @@ def _took_over(lease: Lease) -> tuple[str, ...]:
 def _next_watermark(plan: LoadPlan, loader: Any, stored: Watermark | None) -> Watermark | None:
     if plan.window is None or plan.window.upper:
         return None
-    ahead = windows.AHEAD if loader.outcome.ahead else ""
+    ahead = AHEAD if loader.outcome.ahead else ""
     if not loader.outcome.watermark:
         if stored is None or not (plan.window.horizon or ahead):
             return None
         return dataclasses.replace(stored, horizon=plan.window.horizon, type=stored.type.removesuffix(ahead) + ahead)
-    kind = next(column.type for column in plan.source_columns if column.name == plan.window.column)
-    name = plan.window.source
+    types = {column.name: column.type for column in plan.source_columns}
+    kinds = [types[name] for name in plan.window.columns]
     old = stored.value if stored is not None and plan.window.stored else ""
-    value = windows.newer(old, loader.outcome.watermark, kind)
-    return Watermark(name, value, kind.kind + ahead, plan.window.horizon)
+    value = windows.newer(old, loader.outcome.watermark, *kinds)
+    composite = len(kinds) > 1
+    column = join_parts(plan.window.sources, composite=composite)
+    kind = join_parts([each.kind for each in kinds], composite=composite)
+    return Watermark(column, value, kind + ahead, plan.window.horizon)
 
 
 def _dry_run(side: OpenTarget, source: OpenSource, plan: LoadPlan, context: RunContext) -> TargetOutcome:

@@ -121,7 +121,7 @@ class SqlLoad:
     def _joined_by(self) -> list[str]:
         """The staged columns whose values decide how the statements after it are best run."""
         staged = {column.name for column in self.plan.data}
-        wanted = (*self.plan.keys, self.plan.event_column, self._order_column())
+        wanted = (*self.plan.keys, self.plan.event_column, *self._order_columns())
         return [name for name in dict.fromkeys(wanted) if name in staged]
 
     def apply(self) -> None:
@@ -304,29 +304,23 @@ class SqlLoad:
         window, dialect = self.plan.window, self.session.dialect
         if window is None:
             return 0
-        kind = self.statements.column(window.column).type
-        quoted = dialect.quote(window.column)
-        if window.upper:
-            return self._append_span(window, kind)
-        tail, again = windows.tail(dialect, window, kind)
-        overlap = f"({again} OR {quoted} IS NULL)"
-        if window.column in self.plan.hidden:
+        kinds = self._window_kinds(window)
+        if self.plan.hidden.intersection(window.columns):
             target = "1 = 1"
         else:
-            target = f"({windows.predicate(dialect, window, kind, '>=', window.lower)} OR {quoted} IS NULL)"
+            target = f"({windows.wanted(dialect, window, kinds)})"
         mine = self._own_batches()
+        if window.upper:  # what the range has here already is not appended again
+            return int(self.session.execute(self.statements.append_overlap("1 = 1", f"{target}{mine}")))
+        tail, overlap = windows.tail(dialect, window, kinds)
         if window.ahead:
             return int(self.session.execute(self.statements.append_overlap("1 = 1", f"{target}{mine}")))
         late = int(self.session.execute(self.statements.append_overlap(overlap, f"{target}{mine}")))
         return late + int(self.session.execute(self.statements.append_stage(tail)))
 
-    def _append_span(self, window: Window, kind: DataType) -> int:
-        """A part of a backfill: what the range has here already is not appended again."""
-        dialect = self.session.dialect
-        low = windows.predicate(dialect, window, kind, ">=", window.lower)
-        high = windows.predicate(dialect, window, kind, "<", window.upper)
-        query = self.statements.append_overlap("1 = 1", f"{low} AND {high}{self._own_batches()}")
-        return int(self.session.execute(query))
+    def _window_kinds(self, window: Window) -> list[DataType]:
+        """The types of the watermark columns as they are staged."""
+        return [self.statements.column(name).type for name in window.columns]
 
     def _append_missing(self) -> int:
         """No watermark was set, yet the pipeline ran before: all rows may be here already."""
@@ -375,7 +369,7 @@ class SqlLoad:
 
     def _merge(self) -> None:
         self._check_newer()
-        self._settle_keys(self._order_column(), ())
+        self._settle_keys(self._order_columns(), ())
         self._drop_overtaken()
         inserted, updated, unchanged = self._upsert_in_one() if self._tells_touched() else self._upsert_and_count()
         self.outcome.add("rows_inserted", inserted)
@@ -385,9 +379,9 @@ class SqlLoad:
             self.outcome.add("rows_deleted", self.session.execute(self.statements.delete_missing()))
 
     def _drop_overtaken(self) -> None:
-        """A backfill brings old rows: of two with one key the larger one by the order column wins here, too."""
-        window, order = self.plan.window, self._order_column()
-        if window is None or not window.upper or order is None or order in self.plan.hidden:
+        """A backfill brings old rows: of two with one key the larger one by the order columns wins here, too."""
+        window, order = self.plan.window, self._order_columns()
+        if window is None or not window.upper or not order or self.plan.hidden.intersection(order):
             return
         self.outcome.add("rows_filtered", self.session.execute(self.statements.drop_overtaken(order)))
 
@@ -429,7 +423,7 @@ class SqlLoad:
 
     def _scd2_snapshot(self) -> None:
         self._check_newer()
-        self._settle_keys(self._order_column(), ())
+        self._settle_keys(self._order_columns(), ())
         if self._tells_touched():
             staged = self._staged_rows()
             closed, later = map(int, self.session.fetch(self.statements.counted_close())[0])
@@ -459,7 +453,7 @@ class SqlLoad:
 
     def _scd2_chain(self) -> None:
         event = self.plan.event_column or ""
-        self._settle_keys(None, (event,))
+        self._settle_keys((), (event,))
         dialect = self.session.dialect
         for ref in (CHAIN, NEW_VERSIONS):
             self._drop(ref)
@@ -484,11 +478,13 @@ class SqlLoad:
 
     # -- keys -------------------------------------------------------------------------------------------------
 
-    def _order_column(self) -> str | None:
-        window = self.plan.window
-        return self.plan.order_column or self.plan.event_column or (window.column if window else None)
+    def _order_columns(self) -> tuple[str, ...]:
+        """What decides which of two rows with one key stays: the larger one by these; empty: the later one."""
+        if named := self.plan.order_column or self.plan.event_column:
+            return (named,)
+        return self.plan.window.columns if self.plan.window is not None else ()
 
-    def _settle_keys(self, order_by: str | None, extra: tuple[str, ...]) -> None:
+    def _settle_keys(self, order_by: tuple[str, ...], extra: tuple[str, ...]) -> None:
         """Refuse rows without a key, and keep the last of those that share one; one look tells that all is well."""
         if self.session.fetch(self.statements.doubtful_keys(extra)):
             self._check_keys(extra)
@@ -518,7 +514,7 @@ class SqlLoad:
             hint = "purge the older rows, choose others with --run, or load them over the newer ones with --overwrite"
             raise DataError(message, hint)
 
-    def _deduplicate(self, order_by: str | None, extra: tuple[str, ...]) -> None:
+    def _deduplicate(self, order_by: tuple[str, ...], extra: tuple[str, ...]) -> None:
         samples = self.session.fetch(self.statements.duplicate_keys(extra, SAMPLE_KEYS))
         if not samples:
             return
@@ -553,26 +549,35 @@ class SqlLoad:
             batch = self.session.dialect.literal(self.context.run_id, UUID)
             place = self.plan.ref
             mine = [f"{self.session.dialect.quote(BATCH_ID)} = {batch}"] if BATCH_ID in self.plan.meta else []
+        if window.more:  # a row without one of the values has no watermark
+            mine += [f"{self.session.dialect.quote(name)} IS NOT NULL" for name in window.columns]
         top, now = self._largest(window, place, mine), self.context.clock.now()
         limit = None if window.horizon else windows.limit(self._kinds[window.column], now)
-        if top is not None and limit is not None and top > limit:
-            later, come = (self._compared(window, operator, windows.text(limit)) for operator in (">", "<="))
+        if top and limit is not None and top[0] > limit:
+            later, come = (self._compared(window.column, operator, limit) for operator in (">", "<="))
             table, where = self.session.dialect.table(place), " AND ".join([*mine, later])
             self.outcome.ahead = int(self.session.fetch(f"SELECT count(*) FROM {table} WHERE {where}")[0][0])
-            self._warn(windows.ahead_words(window.column, self.outcome.ahead, top, now))
+            self._warn(windows.ahead_words(window.column, self.outcome.ahead, top[0], now))
             top = self._largest(window, place, [*mine, come])
-        if top is not None:
-            self.outcome.watermark = windows.text(top)
+        if top:
+            self.outcome.watermark = windows.written(top, [self._kinds[name] for name in window.columns])
 
-    def _compared(self, window: Window, operator: str, bound: str) -> str:
-        """A condition on the watermark column as the target has it."""
-        kind = self.statements.column(window.column).type
-        return windows.compared(self.session.dialect, window.column, kind, operator, bound)
+    def _compared(self, column: str, operator: str, bound: Any) -> str:
+        """A condition on a watermark column as the target has it."""
+        kind = self.statements.column(column).type
+        return windows.compared(self.session.dialect, column, kind, operator, windows.text(bound))
 
-    def _largest(self, window: Window, place: TableRef, conditions: list[str]) -> Any:
-        """The largest watermark among the rows of a table; None when there is none."""
-        top = self.session.fetch(self.statements.maximum(window.column, place, " AND ".join(conditions)))[0][0]
-        return None if top is None else windows.parse(str(top), self._kinds[window.column])
+    def _largest(self, window: Window, place: TableRef, conditions: list[str]) -> tuple[Any, ...]:
+        """The largest watermark among the rows of a table, found column by column; empty when there is none."""
+        found: list[Any] = []
+        for name in window.columns:
+            where = " AND ".join(conditions)
+            top = self.session.fetch(self.statements.maximum(name, place, where))[0][0]
+            if top is None:
+                return ()
+            found.append(windows.parse(str(top), self._kinds[name]))
+            conditions = [*conditions, self._compared(name, ">=", found[-1])]
+        return tuple(found)
 
     def _check_counts(self) -> None:
         """Rows read = applied + deduplicated + quarantined; anything else is a loss and stops the run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import decimal
 from typing import TYPE_CHECKING, Any
@@ -9,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 from ematix_nb.declare.data_types import INTEGER_KINDS, NANOSECONDS, PLAIN_TEXTS, TEXT, DataType
 from ematix_nb.errors import DataError, DeclarationError, UsageError
 from ematix_nb.load.plan import Window
+from ematix_nb.state.model import join_parts, split_parts
 from ematix_nb.words import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ematix_nb.load.spans import Span
     from ematix_nb.sql.dialect import Dialect
     from ematix_nb.state.model import Watermark
@@ -20,8 +24,6 @@ MINUTE, HOUR = 60, 3600
 DIGITS = 100
 """More than any system's decimals have."""
 DEFAULT_OVERLAP = dt.timedelta(minutes=10)
-AHEAD = "+"
-"""Stored behind the type of a watermark when rows beyond it were loaded, whose time had not come."""
 MAX_FUTURE = dt.timedelta(minutes=5)
 """How far the clock of a source may be ahead of this machine's."""
 FIRST_ZONE = dt.timedelta(hours=14)
@@ -62,50 +64,80 @@ def check_order(dialect: Dialect, name: str, kind: DataType) -> None:
 
 
 def make_window(
-    column: str,
-    kind: DataType,
+    columns: Sequence[str],
+    kinds: Sequence[DataType],
     stored: Watermark | None,
     overlap: dt.timedelta | int | None,
     *,
-    renamed: str | None = None,
+    renamed: Sequence[str] = (),
 ) -> Window:
-    """The window of this run; ``renamed`` is what the plan calls the column.
+    """The window of this run.
+
+    Args:
+        columns: The watermark columns as the user's query has them, in the order in which they are compared.
+        kinds: Their types.
+        stored: How far earlier runs have read.
+        overlap: How far to read back, by the first column; None for what its type has.
+        renamed: What the plan calls the columns; empty: the same.
 
     Raises:
         DataError: When the stored watermark belongs to another column type.
         DeclarationError: When the overlap does not fit the column.
     """
-    check_column(column, kind)
-    chosen = _overlap(column, kind, overlap)
-    name = renamed or column
-    if stored is None or stored.column not in (column, name):
-        return Window(name, "", "", _overlap_text(chosen), column)
-    was, ahead = stored.type.removesuffix(AHEAD), stored.type.endswith(AHEAD)
-    if was and _family(was) != _family(kind.kind):
-        message = f"the stored watermark {stored.value} of `{column}` is {was}, the column is now {kind}"
-        raise DataError(message, "run once with --full-refresh, or set it anew with `flow watermark`")
-    value = parse(stored.value, kind)
-    return Window(name, stored.value, text(_before(value, chosen)), _overlap_text(chosen), column, ahead=ahead)
+    for column, kind in zip(columns, kinds, strict=True):
+        check_column(column, kind)
+    chosen = _overlap(columns[0], kinds[0], overlap)
+    empty = _window(columns, renamed or columns, _overlap_text(chosen))
+    if stored is None or not is_of(stored, empty):
+        return empty
+    for column, kind, was, value in zip(columns, kinds, stored.kinds, stored.values, strict=True):
+        if was and _family(was) != _family(kind.kind):
+            message = f"the stored watermark {value} of `{column}` is {was}, the column is now {kind}"
+            raise DataError(message, "run once with --full-refresh, or set it anew with `flow watermark`")
+    values = parts(stored.value, columns, kinds)
+    lower = (_before(values[0], chosen),) if chosen else values
+    return dataclasses.replace(empty, stored=stored.value, lower=written(lower, kinds), ahead=stored.ahead)
+
+
+def _window(columns: Sequence[str], names: Sequence[str], overlap: str) -> Window:
+    more = tuple(zip(names[1:], columns[1:], strict=True))
+    return Window(names[0], "", "", overlap, columns[0], more=more)
+
+
+def is_of(stored: Watermark, window: Window) -> bool:
+    """Whether a watermark is one of a window's columns, in their order; the state may have either name of each."""
+    named = tuple(zip(window.sources, window.columns, strict=True))
+    known = stored.columns
+    whole = len(known) == len(stored.values) == len(stored.kinds) == len(named)
+    return whole and all(name in either for name, either in zip(known, named, strict=True))
 
 
 def span_window(
-    span: Span, column: str, kind: DataType, limit: Watermark | None, *, renamed: str | None = None
+    span: Span,
+    columns: Sequence[str],
+    kinds: Sequence[DataType],
+    limit: Watermark | None,
+    *,
+    renamed: Sequence[str] = (),
 ) -> Window:
-    """The window of one part of a backfill: nothing before it, nothing after it, no row without a watermark.
+    """The window of one part of a backfill, by the first column: nothing before it, nothing after it.
 
-    ``limit`` is the stored watermark where rows from it on are left to the next run, which takes them for new.
+    Rows without a watermark are in no part. ``limit`` is the stored watermark where rows from it on are left to the
+    next run, which takes them for new.
 
     Raises:
-        DeclarationError: When the column's values have no dependable order.
+        DeclarationError: When a column's values have no dependable order.
     """
-    check_column(column, kind)
-    name = renamed or column
-    high, warning = span.high, ""
-    known = limit is not None and limit.column in (column, name)
-    if known and limit is not None and parse(limit.value, kind) < parse(span.high, kind):
-        high = limit.value
-        warning = f"rows from the watermark {high} on are left to the next run, which appends them"
-    return Window(name, "", span.low, "", column, upper=high, warning=warning)
+    for column, kind in zip(columns, kinds, strict=True):
+        check_column(column, kind)
+    window = _window(columns, renamed or columns, "")
+    low, high, warning = (parse(span.low, kinds[0]),), (parse(span.high, kinds[0]),), ""
+    if limit is not None and is_of(limit, window):
+        known = parts(limit.value, columns, kinds)
+        if known[0] < high[0]:
+            high = known
+            warning = f"rows from the watermark {limit.value} on are left to the next run, which appends them"
+    return dataclasses.replace(window, lower=written(low, kinds), upper=written(high, kinds), warning=warning)
 
 
 def _before(value: Any, overlap: Any) -> Any:
@@ -211,11 +243,52 @@ def checked_text(what: str, value: str) -> str:
     return value
 
 
-def newer(left: str, right: str, kind: DataType) -> str:
-    """The larger of two watermarks; empty text counts as none, and as a value it is the smallest of all texts."""
+def parts(value: str, columns: Sequence[str], kinds: Sequence[DataType]) -> tuple[Any, ...]:
+    """The values of a stored watermark or of a bound, one for each column that it bounds.
+
+    Raises:
+        DataError: When the text is not of the types; it names the column.
+    """
+    if len(kinds) == 1:
+        return (parse(value, kinds[0]),)
+    found = []
+    for text_, column, kind in zip(split_parts(value), columns, kinds, strict=False):
+        try:
+            found.append(parse(text_, kind))
+        except DataError as exc:
+            message = f"`{column}`: {exc.what}"
+            raise DataError(message, exc.hint) from exc
+    return tuple(found)
+
+
+def written(values: Sequence[Any], kinds: Sequence[DataType]) -> str:
+    """The values of a watermark or of a bound as one text: what the state stores.
+
+    Args:
+        values: One for each column, or for the first ones.
+        kinds: Of all columns.
+
+    Example:
+        >>> (
+        ...     written((dt.date(2026, 1, 1), 7), (DataType("date"), DataType("bigint"))),
+        ...     written((7,), (DataType("bigint"),)),
+        ... )
+        ('["2026-01-01", "7"]', '7')
+    """
+    return join_parts([text(value) for value in values], composite=len(kinds) > 1)
+
+
+def newer(left: str, right: str, *kinds: DataType) -> str:
+    """The larger of two watermarks; empty text counts as none, and as a value it is the smallest of all texts.
+
+    Example:
+        >>> newer('["2026-01-01", "10"]', '["2026-01-01", "9"]', DataType("date"), DataType("bigint"))
+        '["2026-01-01", "10"]'
+    """
     if not left or not right:
         return left or right
-    return text(max(parse(left, kind), parse(right, kind)))
+    names = [kind.kind for kind in kinds]
+    return written(max(parts(left, names, kinds), parts(right, names, kinds)), kinds)
 
 
 def limit(kind: DataType, now: dt.datetime) -> Any:
@@ -260,24 +333,82 @@ def ahead_words(column: str, rows: int, newest: Any, now: dt.datetime) -> str:
     return f"{counted(rows, 'row')} {clock}: {what} not move the watermark"
 
 
-def predicate(dialect: Dialect, window: Window, kind: DataType, operator: str, bound: str) -> str:
-    """``column operator bound`` with a typed literal; rows without a watermark always belong to the overlap."""
-    return compared(dialect, window.column, kind, operator, bound)
+def wanted(dialect: Dialect, window: Window, kinds: Sequence[DataType], names: Sequence[str] | None = None) -> str:
+    """The condition for the rows of a window: from the lower bound on, and those without a watermark.
+
+    A row has none when it is NULL in one of the columns. With an upper bound (a backfill) neither those nor the rows
+    from it on belong to the window.
+
+    Args:
+        dialect: Of the system that is asked.
+        window: It has a bound.
+        kinds: The types of its columns there.
+        names: What the columns are called there; None: as in the plan.
+    """
+    columns = names or window.columns
+    quoted = [dialect.quote(name) for name in columns]
+    low = _from_bound(dialect, columns, kinds, parts(window.lower, columns, kinds), ">=")
+    if not window.upper:
+        return " OR ".join([low, *(f"{name} IS NULL" for name in quoted)])
+    high = _from_bound(dialect, columns, kinds, parts(window.upper, columns, kinds), "<")
+    return " AND ".join([low, high, *(f"{name} IS NOT NULL" for name in quoted[1:])])
 
 
-def tail(dialect: Dialect, window: Window, kind: DataType) -> tuple[str, str]:
+def below(dialect: Dialect, window: Window, kinds: Sequence[DataType]) -> str:
+    """The condition for the rows of the user's query before the lower bound."""
+    return _from_bound(dialect, window.sources, kinds, parts(window.lower, window.sources, kinds), "<")
+
+
+def _from_bound(
+    dialect: Dialect, names: Sequence[str], kinds: Sequence[DataType], values: Sequence[Any], operator: str
+) -> str:
+    """``(a, b) operator (x, y)`` as ``a >= x AND (a > x OR b >= y)``: row values are not the same in all systems.
+
+    The first comparison stands by itself, so that an index or the bounds of a file can answer it.
+    """
+    name, kind, bound = names[0], kinds[0], text(values[0])
+    if len(values) == 1:
+        return compared(dialect, name, kind, operator, bound)
+    strict = operator[0]
+    rest = _from_bound(dialect, names[1:], kinds[1:], values[1:], operator)
+    wide = compared(dialect, name, kind, f"{strict}=", bound)
+    return f"({wide} AND ({compared(dialect, name, kind, strict, bound)} OR {rest}))"
+
+
+def tail(dialect: Dialect, window: Window, kinds: Sequence[DataType]) -> tuple[str, str]:
     """Which rows are certainly new, and which were perhaps read before: two conditions, the other of each other.
 
-    A watermark is kept to the microsecond, so with nanoseconds all of its microsecond may have been read.
+    Rows without a watermark were perhaps read before. A watermark is kept to the microsecond, so with nanoseconds all
+    of its microsecond may have been read.
     """
-    value = parse(window.stored, kind)
+    names = window.columns
+    quoted = [dialect.quote(name) for name in names]
+    new, again = _beyond(dialect, names, kinds, parts(window.stored, names, kinds))
+    new = " AND ".join([new, *(f"{name} IS NOT NULL" for name in quoted[1:])])
+    return new, f"({' OR '.join([again, *(f'{name} IS NULL' for name in quoted)])})"
+
+
+def _beyond(
+    dialect: Dialect, names: Sequence[str], kinds: Sequence[DataType], values: Sequence[Any]
+) -> tuple[str, str]:
+    """The condition for the rows beyond some values, and its contrary."""
+    name, kind, bound = names[0], kinds[0], text(values[0])
+    if (following := after_cut(values[0], kind)) is not None:
+        bound = text(following)
+        return compared(dialect, name, kind, ">=", bound), compared(dialect, name, kind, "<", bound)
+    larger, others = (compared(dialect, name, kind, operator, bound) for operator in (">", "<="))
+    if len(values) == 1:
+        return larger, others
+    equal, smaller = (compared(dialect, name, kind, operator, bound) for operator in (">=", "<"))
+    new, again = _beyond(dialect, names[1:], kinds[1:], values[1:])
+    return f"({larger} OR ({equal} AND {new}))", f"({others} AND ({smaller} OR {again}))"
+
+
+def after_cut(value: Any, kind: DataType) -> Any:
+    """The first value after the microsecond of a watermark that was cut to it; None when nothing was cut off."""
     if not is_cut(kind) or value == dt.datetime.max.replace(tzinfo=value.tzinfo):
-        return (
-            compared(dialect, window.column, kind, ">", window.stored),
-            compared(dialect, window.column, kind, "<=", window.stored),
-        )
-    after = text(value + dt.timedelta(microseconds=1))
-    return compared(dialect, window.column, kind, ">=", after), compared(dialect, window.column, kind, "<", after)
+        return None
+    return value + dt.timedelta(microseconds=1)
 
 
 def is_cut(kind: DataType) -> bool:
@@ -293,19 +424,19 @@ def compared(dialect: Dialect, column: str, kind: DataType, operator: str, bound
 
 
 def filtered(
-    dialect: Dialect, sql: str, window: Window | None, kind: DataType | None, column: str | None = None
+    dialect: Dialect,
+    sql: str,
+    window: Window | None,
+    kinds: Sequence[DataType],
+    names: Sequence[str] | None = None,
 ) -> str:
     """The query, reading only from the lower bound on; rows whose watermark is NULL are read too.
 
     With an upper bound (a backfill) neither those nor the rows from it on are read.
 
-    ``column`` is the name of the watermark column in the query; None: as the user's query has it.
+    ``names`` are those of the watermark columns in the query; None: as the user's query has them.
     """
-    if window is None or kind is None or not (window.lower or window.upper):
+    if window is None or not kinds or not (window.lower or window.upper):
         return sql
-    name = column or window.source
-    bound = compared(dialect, name, kind, ">=", window.lower)
-    if window.upper:
-        bound = f"{bound} AND {compared(dialect, name, kind, '<', window.upper)}"
-        return f"SELECT * FROM {dialect.wrap(sql, 'windowed')} WHERE {bound}"
-    return f"SELECT * FROM {dialect.wrap(sql, 'windowed')} WHERE {bound} OR {dialect.quote(name)} IS NULL"
+    condition = wanted(dialect, window, kinds, names or window.sources)
+    return f"SELECT * FROM {dialect.wrap(sql, 'windowed')} WHERE {condition}"

@@ -185,9 +185,14 @@ class LoadStatements:
         listed = self._comparable(names)
         return f"SELECT {texts}, count(*) FROM {self._stage} GROUP BY {listed} HAVING count(*) > 1 LIMIT {limit}"
 
-    def keep_last(self, order_by: str | None, extra: Sequence[str] = ()) -> tuple[str, ...]:
-        """Remove all but the last staged row of each key: by a column, then by arrival; the last statement counts."""
-        order = f"{self._largest_first(order_by)}, " if order_by else ""
+    def keep_last(self, order_by: Sequence[str] = (), extra: Sequence[str] = ()) -> tuple[str, ...]:
+        """Remove all but the last staged row of each key: by columns, then by arrival; the last statement counts.
+
+        Of several columns the first decides, then the next; a row with NULL in one of them comes before all others.
+        """
+        missing = " OR ".join(f"{self.dialect.quote(name)} IS NULL" for name in order_by)
+        items = [f"CASE WHEN {missing} THEN 1 ELSE 0 END"] if len(order_by) > 1 else []
+        order = "".join(f"{item}, " for item in (*items, *(self._largest_first(name) for name in order_by)))
         place = self.dialect.row_order
         return self.dialect.delete_places(
             self.stage,
@@ -218,14 +223,23 @@ class LoadStatements:
 
     # -- merge ------------------------------------------------------------------------------------------------
 
-    def drop_overtaken(self, column: str) -> str:
-        """Remove the staged rows whose key the target holds with a larger value of a column."""
-        kind, quoted = self.column(column).type, self.dialect.quote(column)
-        larger = f"{self.dialect.ordered(f't.{quoted}', kind)} > {self.dialect.ordered(f's.{quoted}', kind)}"
+    def drop_overtaken(self, columns: Sequence[str]) -> str:
+        """Remove the staged rows whose key the target holds with larger values of some columns, compared in order."""
+        larger = " AND ".join(
+            [self._larger(columns), *(f"t.{self.dialect.quote(name)} IS NOT NULL" for name in columns[1:])]
+        )
         return (
             f"{self.dialect.delete_from(self.stage, 's')} WHERE EXISTS"
             f" (SELECT 1 FROM {self._target} AS t WHERE {self._same_key('s', 't')} AND {larger})"
         )
+
+    def _larger(self, columns: Sequence[str]) -> str:
+        """Whether a row of the target is larger than a staged one by some columns."""
+        kind, quoted = self.column(columns[0]).type, self.dialect.quote(columns[0])
+        target, staged = (self.dialect.ordered(f"{alias}.{quoted}", kind) for alias in "ts")
+        if len(columns) == 1:
+            return f"{target} > {staged}"
+        return f"({target} > {staged} OR ({target} = {staged} AND {self._larger(columns[1:])}))"
 
     @property
     def _decides(self) -> tuple[str, ...]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Sequence
 
 LEASE_SECONDS = 60.0
 """How long a lease holds without being renewed."""
@@ -26,13 +28,21 @@ COUNT_NAMES = (
 TERMINAL = ("success", "failed", "cancelled", "abandoned", "skipped", "held")
 
 
+AHEAD = "+"
+"""Stored behind the type of a watermark when rows beyond it were loaded, whose time had not come."""
+
+
 @dataclass(frozen=True, slots=True)
 class Watermark:
-    """The highest value of the watermark column that was read and committed."""
+    """The highest value of the watermark column, or columns, that was read and committed.
+
+    Of several columns (a composite watermark) each text is a JSON list with one text for each column. The type tells
+    which it is: no kind begins with a bracket, while names and values may look like anything.
+    """
 
     column: str
     value: str
-    """Text form at full source precision: ISO-8601 for times (UTC where zoned), digits for numbers."""
+    """Text form at full source precision: ISO-8601 for times (UTC where zoned), digits for numbers, a text as it is."""
     type: str
     """The kind of the column when it was stored; empty for adopted rows that did not say.
 
@@ -40,6 +50,56 @@ class Watermark:
     """
     horizon: str = ""
     """Which transactions of the source had ended when it was read (`LateRows.horizon`); empty when nobody asked."""
+
+    @property
+    def is_composite(self) -> bool:
+        """Whether it is one of several columns."""
+        return self.type.startswith("[")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns, in the order in which they are compared."""
+        return split_parts(self.column) if self.is_composite else (self.column,)
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The value of each column."""
+        return split_parts(self.value) if self.is_composite else (self.value,)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kind of each column when it was stored, without the mark behind it."""
+        kind = self.type.removesuffix(AHEAD)
+        return split_parts(kind) if self.is_composite else (kind,)
+
+    @property
+    def ahead(self) -> bool:
+        """Whether rows beyond it were loaded."""
+        return self.type.endswith(AHEAD)
+
+
+def join_parts(parts: Sequence[str], *, composite: bool) -> str:
+    """Names, values or kinds as one text.
+
+    Example:
+        >>> join_parts(["a,b"], composite=False), join_parts(["day", "seq"], composite=True)
+        ('a,b', '["day", "seq"]')
+    """
+    return json.dumps(list(parts), ensure_ascii=False) if composite else parts[0]
+
+
+def split_parts(text: str) -> tuple[str, ...]:
+    """The parts of a composite watermark; none when the text is not a JSON list of texts.
+
+    Example:
+        >>> split_parts('["day", "seq"]'), split_parts("day")
+        (('day', 'seq'), ())
+    """
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return ()
+    return tuple(found) if isinstance(found, list) and all(isinstance(part, str) for part in found) else ()
 
 
 @dataclass(frozen=True, slots=True)

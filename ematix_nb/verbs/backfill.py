@@ -18,7 +18,7 @@ from ematix_nb.verbs.commands import known_pipeline
 from ematix_nb.verbs.results import Result, count_words
 from ematix_nb.verbs.run import load_target, spec_of
 from ematix_nb.verbs.text import neutral, table
-from ematix_nb.verbs.watermark import place_of, source_kind
+from ematix_nb.verbs.watermark import place_of, source_kinds
 from ematix_nb.words import counted
 
 if TYPE_CHECKING:
@@ -212,17 +212,18 @@ def backfill(  # noqa: PLR0913  the options of the verb
         UsageError: When the range or the declaration does not fit; nothing was written.
     """
     spec = spec_of(pipeline)
-    if not spec.incremental or spec.watermark_column is None:
+    if not spec.incremental or not spec.watermark_columns:
         message = f"pipeline `{spec.name}` has no watermark column, so it has no ranges to load"
         raise UsageError(message, "declare one: --watermark updated_at; or run it as a whole: flow run --full-refresh")
     template = RunContext(listener=listener, token=token or CancelToken(), trigger=trigger)
+    first = spec.watermark_columns[0]
     chunks: list[Chunk] = []
     for target in spec.targets:
-        found = spans(spec.watermark_column, source_kind(spec, target, template.token), start, end, chunk)
+        found = spans(first, source_kinds(spec, target, template.token)[0], start, end, chunk)
         chunks += _dry(spec, target, found) if dry else _load(spec, target, found, template, wait)
         if chunks[-1].outcome is not None and chunks[-1].outcome.error and not spec.continue_on_target_failure:
             break
-    result = BackfillResult(spec.name, spec.watermark_column, tuple(chunks), dry=dry)
+    result = BackfillResult(spec.name, first, tuple(chunks), dry=dry)
     return result if dry or result.error is not None else _transformed(result, spec, template)
 
 

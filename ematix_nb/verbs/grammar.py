@@ -285,7 +285,12 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
         "watermark:change",
         (
             ("NAME", "pipeline", None, "a pipeline"),
-            ("VALUE", "text", None, "ISO 8601 for times, digits for numbers, a text as it is"),
+            (
+                "VALUE",
+                "text",
+                None,
+                "ISO 8601 for times, digits for numbers, a text as it is; of several columns a JSON list",
+            ),
             _YES,
         ),
     ),

@@ -79,10 +79,12 @@ def watermark_words(target: TargetPreview) -> str:
     if window is None:
         return "everything is read"
     if not window.stored:
-        return f"{window.column}: no run yet, everything is read" + (f"; {window.late}" if window.late else "")
+        names = ", ".join(window.columns)
+        return f"{names}: no run yet, everything is read" + (f"; {window.late}" if window.late else "")
     late = f"; {window.late}" if window.late else ""
-    bound = f"{window.column} >= {window.lower}" if window.lower else f"every {window.column}"
-    return f"{bound} (stored {window.stored}, overlap {window.overlap}{late})"
+    bound = window.words(window.lower) if window.lower else f"every {', '.join(window.columns)}"
+    stored = ", ".join(window.texts(window.stored))
+    return f"{bound} (stored {stored}, overlap {window.overlap}{late})"
 
 
 def expected_words(expected: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.connections import resolve
@@ -13,7 +14,7 @@ from ematix_nb.errors import FlowError, RunError, UsageError, did_you_mean
 from ematix_nb.load.cancel import CancelToken
 from ematix_nb.load.source import open_source
 from ematix_nb.load.targets import open_state
-from ematix_nb.load.window import AHEAD, check_column, check_order, checked_text
+from ematix_nb.load.window import check_column, check_order, checked_text
 from ematix_nb.sql.check import check_select
 from ematix_nb.verbs.commands import known_pipeline
 from ematix_nb.verbs.results import TableResult
@@ -56,9 +57,9 @@ def change(call: Call) -> TableResult:
     value = call.options["value"]
     if not spec.incremental or not spec.watermark_column:
         raise UsageError(f"pipeline `{spec.name}` is not incremental, so it has no watermark")
-    column = str(spec.watermark_column)
+    values = given_values(value, spec.watermark_columns)
     call.agreed(f"The next run of {spec.name} reads from {value} on; rows before it are read only by a full refresh.")
-    return _write(spec, column, value)
+    return _write(spec, values)
 
 
 def reset(call: Call) -> TableResult:
@@ -69,22 +70,15 @@ def reset(call: Call) -> TableResult:
     append = any(target.mode == "append" for target in spec.targets)
     more = ", and appends every row again" if append else ""
     call.agreed(f"The next run of {spec.name} reads everything{more}.")
-    return _write(spec, "", None)
+    return _write(spec, None)
 
 
-def _write(spec: PipelineSpec, column: str, value: str | None) -> TableResult:
-    from ematix_nb.state.model import Watermark
-
+def _write(spec: PipelineSpec, values: tuple[str, ...] | None) -> TableResult:
     rows = []
     for target in spec.targets:
         with open_state(spec, target, read_only=False) as (state, key):
             stored = state.watermark(key)
-            mark = None
-            if value is not None:
-                kind = stored.type.removesuffix(AHEAD) if stored is not None and stored.column == column else ""
-                if not kind and not is_number_or_time(value):
-                    kind = source_kind(spec, target, CancelToken()).kind
-                mark = Watermark(column, checked_value(value, kind), kind)
+            mark = _mark(spec, target, values, stored) if values is not None else None
             if mark is not None or stored is not None:
                 state.reset_watermark(key, mark)
         if mark is not None:
@@ -92,6 +86,52 @@ def _write(spec: PipelineSpec, column: str, value: str | None) -> TableResult:
         before = stored.value if stored is not None else "none"
         rows.append((spec.name, place_of(target), before, mark.value if mark is not None else "none"))
     return TableResult("", ("pipeline", "target", "before", "now"), tuple(rows))
+
+
+def _mark(spec: PipelineSpec, target: TargetSpec, values: tuple[str, ...], stored: Watermark | None) -> Watermark:
+    """The watermark with these values; of which kinds they are is asked where it is not known and matters."""
+    from ematix_nb.state.model import Watermark, join_parts
+
+    columns = spec.watermark_columns
+    known = stored is not None and stored.columns == columns
+    kinds = stored.kinds if stored is not None and known else ("",) * len(columns)
+    if any(not kind and not is_number_or_time(value) for kind, value in zip(kinds, values, strict=True)):
+        kinds = tuple(kind.kind for kind in source_kinds(spec, target, CancelToken()))
+    composite = len(columns) > 1
+    checked = []
+    for column, value, kind in zip(columns, values, kinds, strict=True):
+        try:
+            checked.append(checked_value(value, kind))
+        except UsageError as exc:
+            raise UsageError(f"`{column}`: {exc.what}" if composite else exc.what, exc.hint) from exc
+    texts = (join_parts(each, composite=composite) for each in (columns, checked, kinds))
+    return Watermark(*texts)
+
+
+def given_values(value: str, columns: tuple[str, ...]) -> tuple[str, ...]:
+    """What the user wrote, as one text for each column: of several columns a JSON list.
+
+    Raises:
+        UsageError: It is no list, or not of as many values; a value is neither a text nor a number.
+
+    Example:
+        >>> given_values('["2026-01-01", 7]', ("day", "seq")), given_values("[7]", ("seq",))
+        (('2026-01-01', '7'), ('[7]',))
+    """
+    if len(columns) == 1:
+        return (value,)
+    hint = """write a JSON list with a value for each column, such as '["2026-01-05", 7]'"""
+    try:
+        found = json.loads(value, parse_int=str, parse_float=str)
+    except ValueError as exc:
+        raise UsageError(f"`{value[:80]}` is not a watermark of {', '.join(columns)}", hint=hint) from exc
+    if not isinstance(found, list) or len(found) != len(columns):
+        has = f"{len(found)} of {len(columns)} values" if isinstance(found, list) else "no list"
+        raise UsageError(f"`{value[:80]}` is not a watermark of {', '.join(columns)}: it is {has}", hint=hint)
+    for column, part in zip(columns, found, strict=True):
+        if not isinstance(part, str):
+            raise UsageError(f"`{column}`: {json.dumps(part)[:80]} is neither a text nor a number", hint=hint)
+    return tuple(found)
 
 
 def _verify(spec: PipelineSpec, target: TargetSpec, mark: Watermark) -> None:
@@ -104,14 +144,14 @@ def _verify(spec: PipelineSpec, target: TargetSpec, mark: Watermark) -> None:
         )
 
 
-def source_kind(spec: PipelineSpec, target: TargetSpec, token: CancelToken) -> DataType:
-    """The type of the watermark column in the source.
+def source_kinds(spec: PipelineSpec, target: TargetSpec, token: CancelToken) -> tuple[DataType, ...]:
+    """The types of the watermark columns in the source.
 
     Raises:
-        UsageError: The query does not give it, or its values have no order.
+        UsageError: The query does not give one, or its values have no order.
     """
-    column = str(spec.watermark_column)
-    name = dict(target.column_map).get(column, column)
+    renamed = dict(target.column_map)
+    names = [renamed.get(column, column) for column in spec.watermark_columns]
     with contextlib.closing(open_source(spec, resolve(spec.source), resolve(target.connection), None)) as source:
         token.on_cancel(source.session.interrupt)
         try:
@@ -119,12 +159,13 @@ def source_kind(spec: PipelineSpec, target: TargetSpec, token: CancelToken) -> D
             columns: dict[str, DataType] = {each.name: each.type for each in source.session.describe(source.sql)}
         finally:
             token.remove(source.session.interrupt)
-        if name not in columns:
-            message = f"watermark_column `{name}` is not a column of the query"
-            raise UsageError(message, did_you_mean(name, columns) or f"the query gives: {', '.join(columns)}")
-        check_column(name, columns[name])
-        check_order(source.dialect, name, columns[name])
-    return columns[name]
+        for name in names:
+            if name not in columns:
+                message = f"watermark_column `{name}` is not a column of the query"
+                raise UsageError(message, did_you_mean(name, columns) or f"the query gives: {', '.join(columns)}")
+            check_column(name, columns[name])
+            check_order(source.dialect, name, columns[name])
+    return tuple(columns[name] for name in names)
 
 
 def is_number_or_time(value: str) -> bool:
@@ -182,8 +223,8 @@ def _is_time(value: str) -> bool:
 
 def _row(spec: PipelineSpec, target: TargetSpec, mark: Watermark | None) -> tuple[Any, ...]:
     if mark is None:
-        return (spec.name, place_of(target), spec.watermark_column or "", "none", "")
-    return (spec.name, place_of(target), mark.column, mark.value, mark.type.removesuffix(AHEAD))
+        return (spec.name, place_of(target), ", ".join(spec.watermark_columns), "none", "")
+    return (spec.name, place_of(target), ", ".join(mark.columns), mark.value, ", ".join(mark.kinds))
 
 
 def place_of(target: TargetSpec) -> str:

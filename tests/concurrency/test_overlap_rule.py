@@ -36,7 +36,7 @@ class Reader:
     def bound(self) -> int | None:
         """From where the next run reads; None: everything."""
         stored = Watermark("at", self.mark, "bigint") if self.mark else None
-        lower = make_window("at", BIGINT, stored, self.overlap).lower
+        lower = make_window(["at"], [BIGINT], stored, self.overlap).lower
         return int(lower) if lower else None
 
 

@@ -42,8 +42,18 @@ def both(world: World, one: Job, other: Job) -> list[dict[str, Any]]:
                                             ("mysql", "append"), ("mysql", "merge"), ("files", "append"),
                                             ("delta", "append"), ("delta", "merge")])  # fmt: skip
 def test_started_together(kind: str, mode: str, make_world: Callable[..., World], tmp_path: Path) -> None:
+    start_together(make_world(kind, mode), tmp_path)
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("postgres", "append"), ("sqlite", "merge"), ("delta", "append")])
+def test_started_together_by_several_columns(
+    kind: str, mode: str, make_world: Callable[..., World], tmp_path: Path
+) -> None:
+    start_together(make_world(kind, mode, changes={"watermark_column": ("ts", "id")}), tmp_path)
+
+
+def start_together(world: World, tmp_path: Path) -> None:
     """The winner waits past `read_state` until the loser has come to its end."""
-    world = make_world(kind, mode)
     assert run_child(world.job(world.step(1)))[0] == 0
     folder = tmp_path / "barrier"
     folder.mkdir()
@@ -51,6 +61,7 @@ def test_started_together(kind: str, mode: str, make_world: Callable[..., World]
     found = both(world, *jobs)
     loser, winner = sorted(found, key=lambda report: report["status"] == "success")
     assert (winner["status"], loser["type"]) == ("success", "LockedError")
+    mode = world.mode
     who = rf"pipeline `{world.name}` is locked by run {winner['run_id']} on host \S+ since .* \(pid {winner['pid']}\)"
     assert re.search(who, loser["error"])
     assert world.rows() == sorted(rows_after(mode, 2), key=repr)

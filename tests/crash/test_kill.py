@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -66,9 +67,10 @@ def settled(world: World, loads: int) -> None:
     assert world.leftovers() == []
     assert world.lease() == ""
     assert "running" not in world.statuses()
-    newest = {"append": "2026-01-01 11:00:00.000000", "merge": "2026-01-01 11:01:00.000000"}
+    newest = {"append": ("2026-01-01 11:00:00.000000", "7"), "merge": ("2026-01-01 11:01:00.000000", "2")}
     if loads == 2 and world.mode in newest:
-        assert world.watermark() == newest[world.mode]
+        found = newest[world.mode]
+        assert world.watermark() == (json.dumps(found) if "watermark_column" in world.changes else found[0])
 
 
 def recovers(world: World, killed_status: str, step: str) -> None:
@@ -87,6 +89,11 @@ def recovers(world: World, killed_status: str, step: str) -> None:
 @pytest.mark.parametrize(("kind", "mode", "step"), USUAL)
 def test_second_load_killed(kind: str, mode: str, step: str, make_world: Callable[..., World]) -> None:
     second_load(make_world(kind, mode), step)
+
+
+@pytest.mark.parametrize(("kind", "mode", "step"), [case for case in CASES if case[:2] == ("postgres", "append")])
+def test_load_by_several_columns_killed(kind: str, mode: str, step: str, make_world: Callable[..., World]) -> None:
+    second_load(make_world(kind, mode, changes={"watermark_column": ("ts", "id")}), step)
 
 
 @pytest.mark.nightly

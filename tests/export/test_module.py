@@ -174,6 +174,17 @@ def test_options_of_a_watermark(folder: Path) -> None:
     assert module_fingerprints(folder, "late") == declare(cell)
 
 
+@pytest.mark.parametrize(
+    ("given", "written"), [("day", '"day"'), ("day,seq", '("day", "seq")'), ('"day, seq"', '("day", "seq")')]
+)
+def test_columns_of_a_watermark(folder: Path, given: str, written: str) -> None:
+    cell = f"%%flow pipeline parts --from a --to b:t --mode append --watermark {given}\nSELECT day, seq FROM t"
+    text = exported(cell)
+    assert f"watermark_column={written}," in text
+    (folder / "parts.py").write_text(text, encoding="utf-8")
+    assert module_fingerprints(folder, "parts") == declare(cell)
+
+
 _SQL = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\"\\\n\t '{}%$"), min_size=1, max_size=60)
 
 

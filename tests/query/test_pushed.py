@@ -10,6 +10,10 @@ import pytest
 
 from ematix_nb.backends.files.conditions import Bounds, compared
 from ematix_nb.backends.files.streams import inner_name, register_stream
+from ematix_nb.declare.data_types import BIGINT, TEXT
+from ematix_nb.load.plan import Window
+from ematix_nb.load.window import filtered
+from ematix_nb.query.dialect import DataFusionDialect
 from ematix_nb.query.pushed import conditions
 from ematix_nb.query.session import _context
 
@@ -54,6 +58,15 @@ def asked(sql: str) -> dict[str, str]:
 )
 def test_what_is_asked(sql: str, wanted: str | None) -> None:
     assert asked(sql).get(inner_name("t")) == wanted
+
+
+def test_a_watermark_of_several_columns_is_asked() -> None:
+    """In the order of the columns: files leave out what the first one alone tells."""
+    window = Window("a", "", '["5", "x"]', "", "a", more=(("s", "s"),))
+    sql = filtered(DataFusionDialect(), "SELECT a, s FROM t", window, [BIGINT, TEXT])
+    assert asked(sql)[inner_name("t")] == (
+        """((("a" >= 5 AND ("a" > 5 OR "s" >= 'x')) OR "a" IS NULL) OR "s" IS NULL)"""
+    )
 
 
 @pytest.mark.parametrize(
