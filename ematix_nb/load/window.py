@@ -57,7 +57,8 @@ def check_order(dialect: Dialect, name: str, kind: DataType) -> None:
     if kind.kind in PLAIN_TEXTS and kind.native:
         message = f"watermark column `{name}` is `{kind.native}` in {dialect.name}, which sorts by rules of its own"
     elif kind.kind in PLAIN_TEXTS:
-        message = f"watermark column `{name}` ({kind}) is kept as UTF-16 in {dialect.name}, which sorts by its bytes"
+        where = f"kept as {dialect.text_encoding} in {dialect.name}"
+        message = f"watermark column `{name}` ({kind}) is {where}, which does not sort by code point"
     else:
         message = f"watermark column `{name}` ({kind}) is text in {dialect.name}, which does not sort like numbers"
     raise DeclarationError(message, "choose another column, or cast it in the SELECT")

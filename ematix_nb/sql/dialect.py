@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ematix_nb.declare.spec import Column, TableRef
 
 NUL = "\x00"
+BY_CODE_POINT = ("UTF8", "UTF-8", "LATIN1", "SQL_ASCII")
+"""Encodings whose bytes are in the order of the code points; what is said to be none is what the clients make of it."""
 
 
 class Dialect:
@@ -289,9 +291,15 @@ class Dialect:
     def orderable(self, kind: DataType) -> bool:
         """Whether the stored form of a type sorts like its values.
 
-        Decimals kept as text do not, nor do the texts of types that have an order of their own (an enum).
+        Decimals kept as text do not, nor do the texts of types that have an order of their own (an enum), nor texts in
+        an encoding whose bytes are in another order than the code points.
         """
-        return not (kind.kind in PLAIN_TEXTS and kind.native)
+        return kind.kind not in PLAIN_TEXTS or (not kind.native and self.text_encoding in BY_CODE_POINT)
+
+    @property
+    def text_encoding(self) -> str:
+        """In which encoding the system keeps texts, and compares their bytes."""
+        return "UTF8"
 
     def as_text(self, expression: str, kind: DataType) -> str:
         """The value as text, for hashes and samples."""

@@ -59,7 +59,7 @@ class Watermark:
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns, in the order in which they are compared."""
-        return split_parts(self.column) if self.is_composite else (self.column,)
+        return (split_parts(self.column) if self.is_composite else ()) or (self.column,)
 
     @property
     def values(self) -> tuple[str, ...]:

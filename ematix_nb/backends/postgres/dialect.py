@@ -30,7 +30,11 @@ WIDER = {
 
 
 class PostgresDialect(Dialect):
-    """PostgreSQL 13 and newer."""
+    """PostgreSQL 13 and newer.
+
+    Args:
+        encoding: Of the database.
+    """
 
     name: ClassVar[str] = SYSTEM
     max_identifier_bytes: ClassVar[int | None] = MAX_IDENTIFIER_BYTES
@@ -57,6 +61,14 @@ class PostgresDialect(Dialect):
         "timestamptz": "timestamptz",
         "interval": "interval",
     }
+
+    def __init__(self, encoding: str = "UTF8") -> None:
+        self._encoding = encoding
+
+    @property
+    def text_encoding(self) -> str:
+        """The encoding of the database."""
+        return self._encoding
 
     def parameter(self, index: int) -> str:
         """``$1``, ``$2``, ..."""

@@ -122,7 +122,7 @@ class PostgresSession:
     capabilities: Capabilities = CAPABILITIES
 
     def __init__(self, connection: psycopg.Connection[Any], settings: Settings) -> None:
-        self.dialect: Dialect = PostgresDialect()
+        self.dialect: Dialect = PostgresDialect(connection.info.parameter_status("server_encoding") or "UTF8")
         self._connection = connection
         self._settings = settings
         self._server = f"{connection.info.host}:{connection.info.port}"

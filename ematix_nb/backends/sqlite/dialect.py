@@ -10,7 +10,7 @@ import functools
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from ematix_nb.backends.base import Stored, Verdict
-from ematix_nb.declare.data_types import NANOSECONDS, NESTED_KINDS, PLAIN_TEXTS, TEXT, DataType
+from ematix_nb.declare.data_types import NANOSECONDS, NESTED_KINDS, TEXT, DataType
 from ematix_nb.declare.spec import TableRef
 from ematix_nb.errors import DataError, SchemaDriftError
 from ematix_nb.sql.dialect import NUL, Dialect
@@ -51,9 +51,7 @@ class SQLiteDialect(Dialect):
 
     def orderable(self, kind: DataType) -> bool:
         """Decimals with a fraction are kept as text, which sorts like words; UTF-16 does not sort by code point."""
-        if kind.kind in PLAIN_TEXTS:
-            return self._sorts_texts
-        return not types.type_name(kind).startswith("DECIMAL_TEXT")
+        return super().orderable(kind) and not types.type_name(kind).startswith("DECIMAL_TEXT")
 
     def beyond(self, expression: str, kind: DataType, sign: str, bound: decimal.Decimal) -> str:
         """Decimals that are kept as text are compared as the numbers they are."""
@@ -81,11 +79,12 @@ class SQLiteDialect(Dialect):
         self, attached: Collection[str] = ("main", "temp"), *, encoding: Callable[[], str] = lambda: UTF8
     ) -> None:
         self.attached = frozenset(name.lower() for name in attached)
-        self._encoding = encoding
+        self._encoding = functools.cache(encoding)
 
-    @functools.cached_property
-    def _sorts_texts(self) -> bool:
-        return self._encoding() == UTF8
+    @property
+    def text_encoding(self) -> str:
+        """The encoding of the database."""
+        return self._encoding()
 
     def place(self, ref: TableRef) -> tuple[str | None, str]:
         """The database (None: wherever it is found) and the name of a table."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import time
+import uuid
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pyarrow as pa
@@ -402,3 +404,21 @@ def test_two_sessions_make_one_schema(pg_url: str) -> None:
     finally:
         one.close()
         two.close()
+
+
+@pytest.mark.parametrize(("encoding", "sorts"), [("WIN1252", False), ("LATIN1", True), ("UTF8", True)])
+def test_texts_sort_by_code_point_in_some_encodings_alone(pg_url: str, encoding: str, sorts: bool) -> None:  # noqa: FBT001
+    """In WIN1252 the byte of `\u20ac` is smaller than that of `\u00e9`, its code point is larger."""
+    url, name = urlsplit(pg_url), f"encoded_{encoding.lower()}_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(pg_url, autocommit=True) as server:
+        made = f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+        server.execute(made.encode())
+        session = BACKEND.open(PostgresConnection(name="wh", url=urlunsplit(url._replace(path=f"/{name}"))))
+        try:
+            assert session.dialect.orderable(TEXT) is sorts
+            smaller = "SELECT U&'\\20AC' COLLATE \"C\" < U&'\\00E9' COLLATE \"C\""
+            if encoding != "LATIN1":  # which has no euro
+                assert session.fetch(smaller) == [(not sorts,)]
+        finally:
+            session.close()
+            server.execute(f"DROP DATABASE {name}".encode())
