@@ -28,8 +28,8 @@ from ematix_nb.declare.spec import TableRef
 from ematix_nb.declare.types import parse_type
 from ematix_nb.errors import DeclarationError
 
-_SECTION = re.compile(r"(?P<word>given|target|expect)(?:\s+(?P<name>.+?))?\s*:?\s*\Z", re.IGNORECASE)
-_SPLIT = re.compile(r"""((?:'(?:[^']|'')*'|"(?:[^"]|"")*"|\([^()]*\)|[^,'"(])*)(?:,|\Z)""")
+_SECTIONS = ("given", "target", "expect")
+_SPLIT = re.compile(r"""((?:'(?:[^']|'')*+'|"(?:[^"]|"")*+"|\([^()]*+\)|[^,'"(])*+)(?:,|\Z)""")
 _COLUMN = re.compile(r'(?:"(?P<quoted>(?:[^"]|"")+)"|(?P<plain>[^\W\d][\w$]*))(?:\s+(?P<type>.+))?\Z')
 _KINDS = (
     (re.compile(r"-?\d{1,18}\Z"), DataType("bigint")),
@@ -108,9 +108,9 @@ def _sections(body: str, first_line: int) -> list[tuple[str, str, int, list[tupl
         line = text.strip()
         if not line or line.startswith(("--", "#")):
             continue
-        section = _SECTION.match(line)
-        if section is not None and "," not in line:
-            found.append((section["word"].lower(), section["name"] or "", number, []))
+        word, _, name = line.rstrip(":").partition(" ")
+        if word.lower() in _SECTIONS and "," not in line:
+            found.append((word.lower(), name.strip(), number, []))
         elif not found:
             raise _wrong(f"`{line[:60]}` stands before any section", _HINT, number)
         else:

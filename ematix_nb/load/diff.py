@@ -26,6 +26,9 @@ LITERAL_KINDS = (
     "text", "string", "uuid", "date", "timestamp", "timestamptz",
 )  # fmt: skip
 
+KEYS_AT_A_TIME = 200
+"""Keys that one query asks for: systems bound how many SELECTs a UNION has, and some take long over many."""
+
 Change = dict[str, Any]
 
 
@@ -107,21 +110,24 @@ def _held(
     dialect = session.dialect
     wanted = {tuple(row[column.name] for column in keys) for row in rows}
     wanted = {key for key in wanted if all(part is not None for part in key)}
-    if not wanted:
-        return {}
     info = side.side().info
     have = {column.name: column for column in info.columns} if info else {}
     columns = [have[column.name] for column in plan.data if column.name in have]
-    listed = "\nUNION ALL ".join(_literal_row(dialect, key, keys) for key in sorted(wanted, key=repr))
     match = " AND ".join(f"s.k{i} = t.{dialect.quote(column.name)}" for i, column in enumerate(keys))
     current = f" AND t.{dialect.quote(IS_CURRENT)} = {dialect.literal(True, BOOLEAN)}" if plan.mode == "scd2" else ""
-    query = (
-        f"SELECT {dialect.columns([column.name for column in columns], 't')} FROM {name} AS t"
-        f" WHERE EXISTS (SELECT 1 FROM (\n{listed}\n) AS s WHERE {match}){current}"
-    )
     schema = pa.schema([pa.field(column.name, to_arrow(column.type)) for column in columns])
-    found = pa.Table.from_batches(list(session.read(query, columns)), schema=schema).to_pylist()
-    return {tuple(row[column.name] for column in keys): row for row in found}
+    ordered = sorted(wanted, key=repr)
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for start in range(0, len(ordered), KEYS_AT_A_TIME):
+        part = ordered[start : start + KEYS_AT_A_TIME]
+        listed = "\nUNION ALL ".join(_literal_row(dialect, key, keys) for key in part)
+        query = (
+            f"SELECT {dialect.columns([column.name for column in columns], 't')} FROM {name} AS t"
+            f" WHERE EXISTS (SELECT 1 FROM (\n{listed}\n) AS s WHERE {match}){current}"
+        )
+        rows = pa.Table.from_batches(list(session.read(query, columns)), schema=schema).to_pylist()
+        found.update({tuple(row[column.name] for column in keys): row for row in rows})
+    return found
 
 
 def _literal_row(dialect: Any, key: tuple[Any, ...], keys: Sequence[Column]) -> str:

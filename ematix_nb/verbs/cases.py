@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 SHOWN = 50
 """Rows of each kind that a failed test lists."""
+HTML_BYTES = 50_000
 _FILES = "datafusion"
 
 
@@ -129,11 +130,14 @@ class CaseResult(Result):
         """A small card, with the rows that differ."""
         tone = "ef-good" if self.passed else "ef-bad"
         head = f'<p><b>{escape(self.title())}</b> <span class="{tone}">{escape(self.words())}</span></p>'
-        rows = "".join(
-            f"<tr><td>{mark}</td><td>{escape(key)}</td><td>{_cells_html(cells)}</td></tr>"
-            for mark, key, cells in self.differences()[:SHOWN]
-        )
-        return framed(head + (f"<table><tbody>{rows}</tbody></table>" if rows else ""))
+        rows, size = [], 0
+        for mark, key, cells in self.differences()[:SHOWN]:
+            row = f"<tr><td>{mark}</td><td>{escape(key)}</td><td>{_cells_html(cells)}</td></tr>"
+            size += len(row.encode())
+            if size > HTML_BYTES:
+                break
+            rows.append(row)
+        return framed(head + (f"<table><tbody>{''.join(rows)}</tbody></table>" if rows else ""))
 
 
 def _cell(value: str | None) -> str:

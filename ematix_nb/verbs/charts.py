@@ -11,29 +11,21 @@ POINTS = 60
 """Of one line at most."""
 
 
-def sparkline(values: Sequence[float], width: int = 120, height: int = 16) -> str:
-    """A line through the last values, from 0 up to the largest; empty for less than two of them.
+def sparkline(values: Sequence[float], height: int = 16) -> str:
+    """The last values as thin columns side by side, the newest to the right; empty for less than two of them.
 
     Args:
         values: Numbers, not below 0.
-        width: Pixels.
         height: Pixels.
 
     Example:
-        >>> sparkline([0, 5, 10], width=20, height=10).partition("points=")[2].partition(" ")[0]
-        '"0,9'
+        >>> sparkline([0, 5, 10]).count("<rect"), sparkline([1])
+        (3, '')
     """
     last = list(values)[-POINTS:]
-    if len(last) < 2:  # noqa: PLR2004 - a line has two ends
+    if len(last) < 2:  # noqa: PLR2004 - one value is no course of things
         return ""
-    top = max(last) or 1.0
-    step = width / (len(last) - 1)
-    points = " ".join(
-        f"{_short(number * step)},{_short((height - 1) - (height - 2) * max(0.0, value) / top)}"
-        for number, value in enumerate(last)
-    )
-    line = f'<polyline points="{points}" fill="none" stroke="currentColor" stroke-width="1.5"/>'
-    return _svg(line, width, height, "rate over time")
+    return _columns([(value, "") for value in last], height, 2, "rate over time")
 
 
 def bar(value: float, largest: float, width: int = 90, height: int = 10, label: str = "duration") -> str:
@@ -45,7 +37,7 @@ def bar(value: float, largest: float, width: int = 90, height: int = 10, label: 
     """
     share = min(max(value / largest, 0.0), 1.0) if largest > 0 else 0.0
     long = max(share * width, 1.0)
-    rect = f'<rect width="{_short(long)}" height="{height}" rx="1" fill="currentColor"/>'
+    rect = f'<rect width="{_short(long)}" height="{height}" fill="currentColor"/>'
     return _svg(rect, width, height, label)
 
 
@@ -61,16 +53,19 @@ def bars(values: Sequence[tuple[float, str]], height: int = 16) -> str:
         2
     """
     last = list(values)[-POINTS:]
-    if not last:
-        return ""
-    top = max(value for value, _ in last) or 1.0
+    return _columns(last, height, 4, "durations of the last runs") if last else ""
+
+
+def _columns(values: Sequence[tuple[float, str]], height: int, wide: int, label: str) -> str:
+    """Columns with a gap of one pixel between them, none higher than that of the largest value."""
+    top = max(value for value, _ in values) or 1.0
     rects = []
-    for place, (value, tone) in enumerate(last):
+    for place, (value, tone) in enumerate(values):
         tall = max(1, round((height - 1) * max(0.0, value) / top))
         mark = f' class="{tone}"' if tone else ""
-        size = f'x="{5 * place}" y="{height - tall}" width="4" height="{tall}"'
+        size = f'x="{(wide + 1) * place}" y="{height - tall}" width="{wide}" height="{tall}"'
         rects.append(f'<rect {size} fill="currentColor"{mark}/>')
-    return _svg("".join(rects), 5 * len(last), height, "durations of the last runs")
+    return _svg("".join(rects), (wide + 1) * len(values), height, label)
 
 
 def _svg(body: str, width: int, height: int, label: str) -> str:

@@ -16,7 +16,7 @@ from ematix_nb.load.context import RunContext
 from ematix_nb.load.diff import diff_rows
 from ematix_nb.load.planner import make_plan
 from ematix_nb.load.run import opened
-from ematix_nb.verbs.cells import json_value, show
+from ematix_nb.verbs.cells import json_value
 from ematix_nb.verbs.preview_html import escape, framed
 from ematix_nb.verbs.preview_text import diff_parts
 from ematix_nb.verbs.results import Changes, Result, count_words
@@ -35,11 +35,14 @@ if TYPE_CHECKING:
     from ematix_nb.load.run import OpenTarget
     from ematix_nb.verbs.dispatch import Call
 
-BATCH_ROWS = 5_000
+BATCH_ROWS = 1_000
 """Rows of the source that are compared at a time."""
 TOGETHER = 100_000
 """Rows of a source with several rows of one key, which are compared all at once."""
-HTML_BYTES = 80_000
+SEARCHED = 100_000
+"""Rows of the source that are looked through for those to show; the counts are those of all rows."""
+HTML_BYTES = 44_000
+TIMELINE_BYTES = 8_000
 HTML_ROWS = 500
 _TEXT_ROWS = 200
 _TONES = {"insert": "ef-good", "update": "ef-warn", "new version": "ef-warn", "delete": "ef-bad"}
@@ -62,8 +65,12 @@ class TargetDiff:
 
     def changed(self) -> int:
         """Rows that a run would insert or update; a new version counts once."""
-        new = self.counts.get("rows_inserted", 0)
-        return new if self.plan.mode == "scd2" else new + self.counts.get("rows_updated", 0)
+        return _changed(self.plan.mode, self.counts)
+
+
+def _changed(mode: str, counts: Mapping[str, int]) -> int:
+    new = counts.get("rows_inserted", 0)
+    return new if mode == "scd2" else new + counts.get("rows_updated", 0)
 
 
 @dataclass(frozen=True, repr=False)
@@ -135,6 +142,8 @@ class DiffResult(Changes, Result):
         parts = [f"{shown:,} of {whole:,} changed rows shown" if shown < whole else f"all {whole:,} changed rows shown"]
         gone = target.counts.get("rows_deleted", 0)
         parts += [f"{gone:,} deleted rows are counted only"] if gone else []
+        if len(target.changes) < min(whole, self.limit) and not target.complete:
+            parts.append(f"only the first {SEARCHED:,} rows of the source were looked through for them")
         return "; ".join(parts) + (
             " (--limit shows more)" if shown < whole and len(target.changes) >= self.limit else ""
         )
@@ -194,24 +203,26 @@ def _version_table(versions: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _timeline(versions: Sequence[Mapping[str, Any]]) -> str:
-    """One line a version: since when, until when, and what changed from the one before."""
-    items, before = [], None
+    """One line a version, the oldest first: since when, until when, and what changed from the one before."""
+    rows, before, size = [], None, 0
     for row in versions[-HTML_ROWS:]:
         until = row.get(VALID_TO)
-        held = f"{show(row.get(VALID_FROM), 40)} → {'now' if until is None else show(until, 40)}"
         values = {name: value for name, value in row.items() if name not in (VALID_FROM, VALID_TO, IS_CURRENT)}
-        told = (
-            values if before is None else {name: value for name, value in values.items() if before.get(name) != value}
-        )
-        words = ", ".join(
-            f"<small>{escape(name, 40)}</small> {escape(value, 40)}" for name, value in list(told.items())[:50]
-        )
-        tone = ' class="ef-good"' if until is None else ""
-        items.append(f"<li><span{tone}>{escape(held)}</span><br>{words or '<small>no other values</small>'}</li>")
-        before = values
-        if sum(map(len, items)) > HTML_BYTES // 8:
+        told = [(name, value) for name, value in values.items() if before is None or before.get(name) != value]
+        words = ", ".join(f"<small>{escape(name, 40)}</small> {escape(value, 40)}" for name, value in told[:20])
+        held = f"<td>{escape(row.get(VALID_FROM), 40)}</td><td>{'now' if until is None else escape(until, 40)}</td>"
+        line = f"<tr>{held}<td>{words or '<small>no other values</small>'}</td></tr>"
+        size += len(line.encode())
+        if size > TIMELINE_BYTES:
             break
-    return f"<p>versions in the target</p><ol>{''.join(items)}</ol>" if items else "<p>no versions in the target</p>"
+        rows.append(line)
+        before = values
+    if not versions:
+        return "<p>no versions in the target</p>"
+    left_out = f"<p><small>{len(versions) - len(rows):,} more</small></p>" if len(versions) > len(rows) else ""
+    heads = "".join(f'<th scope="col">{name}</th>' for name in ("from", "until", "values that changed"))
+    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return f"<p>versions in the target</p>{table}{left_out}"
 
 
 def command(call: Call) -> DiffResult:
@@ -267,7 +278,8 @@ def diff(
             plan = make_plan(spec, target, source, side.side(), side.watermark(), full_refresh=full_refresh)
             wanted = _values(plan, dict(key or {}))
             batches = _batches(source.session, plan, together=bool(outcome.counts.get("rows_deduplicated")))
-            changes, complete = _changes(plan, side, batches, limit, wanted, token)
+            most = min(limit, _changed(plan.mode, outcome.counts))
+            changes, complete = _changes(plan, side, batches, most, wanted, token)
             versions = _versions(plan, side, wanted) if wanted and plan.mode == "scd2" else None
         found.append(TargetDiff(plan, dict(outcome.counts), changes, complete, versions))
     return DiffResult(spec.name, tuple(found), limit, dict(key or {}))
@@ -297,19 +309,21 @@ def _changes(
     plan: LoadPlan,
     side: OpenTarget,
     batches: Iterator[pa.Table],
-    limit: int,
+    most: int,
     wanted: Mapping[str, Any],
     token: CancelToken,
 ) -> tuple[tuple[dict[str, Any], ...], bool]:
     """The first changed rows, and whether the source was read to its end."""
     found: list[dict[str, Any]] = []
-    for batch in batches:
+    seen = 0
+    for batch in batches if most else ():
         token.check()
         rows, _, _ = diff_rows(plan, side, batch, complete=False)
         changed = (row for row in rows if row["change"] != "same")
         found += [row for row in changed if all((row["key"] or row["after"]).get(n) == v for n, v in wanted.items())]
-        if len(found) > limit or (wanted and found):
-            return tuple(found[:limit]), False
+        seen += batch.num_rows
+        if len(found) >= most or (wanted and found) or seen >= SEARCHED:
+            return tuple(found[:most]), False
     return tuple(found), True
 
 

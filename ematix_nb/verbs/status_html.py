@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ematix_nb.verbs.results import RunsResult
     from ematix_nb.verbs.status import PipelineStatus, StatusResult
 
-MAX_BYTES = 80_000
+MAX_BYTES = 50_000
 _TONES = {
     "ok": "ef-good", "success": "ef-good", "failed": "ef-bad", "abandoned": "ef-bad", "unknown": "ef-bad",
     "transform_failed": "ef-bad", "late": "ef-bad", "stale": "ef-bad", "held": "ef-warn", "cancelled": "ef-warn",

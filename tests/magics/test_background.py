@@ -8,6 +8,7 @@ import pytest
 from ematix_nb.errors import CancelledError, LockedError, RunError, UsageError
 from ematix_nb.events import BatchRead, PhaseStarted, RunFinished, RunStarted
 from ematix_nb.magics.progress import Progress
+from tests.widgets.test_static import checked
 
 GATED = """
 import pyarrow
@@ -179,9 +180,8 @@ def test_a_card_shows_phase_pace_share_and_a_line_of_the_rate() -> None:
         now[0] = step
         progress.on_event(BatchRead(**ids, rows=100 * step, bytes=0, expected=40_000))
     shown = progress.to_html()
-    assert "&lt;b&gt; -&gt; wh:&lt;i&gt;" in shown
+    assert "<b> -> wh:<i>" in checked(shown)
     assert "19,900 rows of about 40,000 (49 %), 100 rows/s, about 3 min left in 199.0 s" in shown
     assert shown.count("<svg") == 2
-    assert shown.count(",") < 200
     assert len(shown) < 10_000
     assert shown == progress.to_html()

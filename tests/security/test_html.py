@@ -69,7 +69,8 @@ def hostile(project: Path, payload: str) -> None:
 LINES = (
     "preview p1", "plan p1", "dry-run p1", "run p1", "run p1", "preview p1", "run p4", "run p1 p4 --continue",
     "validate p1 p2 p3", "runs list --last 20", "connections list", "list", "doctor", "run-due", "run p2", "run p3",
-    "preview p3", "watermark show p1", "transform list", "profile",
+    "preview p3", "watermark show p1", "transform list", "profile", "diff p1", "diff p4", "schema p1",
+    "tables warehouse", "connect warehouse", "status", "plan p1 --counts", "run p1 --sandbox",
 )  # fmt: skip
 
 
