@@ -99,6 +99,12 @@ class FlowMagics(Magics, Configurable):
     def _foreground(self, parsed: Parsed) -> Any:
         from .progress import listener
 
+        if parsed.verb == "preview":
+            from .frames import frame_preview
+
+            looked = frame_preview(parsed, frontend.current_shell().user_ns)
+            if looked is not None:
+                return looked.to_dict() if parsed.format == "json" else looked
         _check_names(parsed)
         work = functools.partial(_invoke, parsed, secret=_secret(parsed))
         names = tuple(parsed.options.get("names") or ())
@@ -166,6 +172,7 @@ class FlowMagics(Magics, Configurable):
 _NOTEBOOK_HELP = """
 in a notebook only:
   run NAME --bg             run in the background; the card has a button to cancel
+  preview FRAME             look at a frame (Arrow, polars, pandas) in a variable
   run NAME --into LIBRARY   its rows as a frame (polars, pandas, arrow, pyspark); nothing is written
   cancel NAME               stop a run that goes on in the background
   debug                     show the traceback of the last error
@@ -173,7 +180,7 @@ in a notebook only:
   %%flow table NAME         a cell with a column a line declares a table
   %%flow pipeline NAME ...  a cell of SQL declares a pipeline
   %%flow check NAME         a cell with a check a line: what has to hold before a load commits
-  %%flow query NAME ...     a cell of SQL, whose rows go into a frame in the variable NAME"""
+  %%flow query NAME ...     a cell of SQL, whose rows go into a frame in the variable NAME; --into preview shows them"""
 
 
 def split(line: str) -> list[str]:

@@ -27,7 +27,7 @@ class PreviewView:
     """The live view of one preview; its callbacks work without a browser.
 
     Args:
-        result: What is shown. With ``result.pages`` the whole source can be paged through,
+        result: What is shown. With ``result.model`` the whole source can be paged through,
             otherwise the sample.
         style: A style element that is on the page as long as the view is.
     """
@@ -38,7 +38,7 @@ class PreviewView:
         self.result = result
         self.page = 1
         """The page that is shown, from 1."""
-        self.total: int | None = result.sample.num_rows if result.complete or result.pages is None else None
+        self.total: int | None = result.sample.num_rows if result.complete or result.model is None else None
         """Rows that can be paged through; None until the last of them was seen."""
         self.rows = ipywidgets.HTML()
         self.message = ipywidgets.HTML()
@@ -152,9 +152,12 @@ class PreviewView:
     def _read(self, offset: int, size: int) -> tuple[Any, bool]:
         """A page of rows, and whether there are more behind it."""
         sample = self.result.sample
-        inside = offset + size < sample.num_rows or self.result.complete or self.result.pages is None
-        rows = sample.slice(offset, size + 1) if inside else self.result.pages(offset, size + 1)
-        return rows.slice(0, size), rows.num_rows > size
+        inside = offset + size < sample.num_rows or self.result.complete or self.result.model is None
+        if inside or self.result.model is None:
+            rows = sample.slice(offset, size + 1)
+            return rows.slice(0, size), rows.num_rows > size
+        page = self.result.model.page(offset, size)
+        return page.rows, page.more
 
     def _say(self, text: str) -> None:
         self.message.value = parts.framed(f'<p class="ef-warn" role="status">{parts.escape(text)}</p>')

@@ -275,7 +275,7 @@ def _column_cells(row: Sequence[str], verdict: str) -> str:
 
 def sql_html(result: PreviewResult) -> str:
     """The SELECT that was sampled, and the statements of each plan."""
-    parts = [_code(result.sql)]
+    parts = [_code(result.query)]
     for target in result.targets:
         statements = [*(change.sql for change in target.plan.schema_changes if change.sql), *target.plan.statements]
         if statements:

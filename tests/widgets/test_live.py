@@ -19,7 +19,7 @@ from ematix_nb.widgets import frontend
 from ematix_nb.widgets.card import RunCard
 from ematix_nb.widgets.display import outputs
 from ematix_nb.widgets.preview import PreviewView
-from tests.widgets.previews import preview
+from tests.widgets.previews import paged, preview
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,7 +92,7 @@ def test_pages_behind_the_sample_come_from_the_source() -> None:
         ids = list(range(offset, min(offset + rows, 1000)))
         return pa.table({"id": ids, "name": [f"name {number}" for number in ids]})
 
-    view = PreviewView(preview(rows=30, complete=False, pages=page))
+    view = PreviewView(preview(rows=30, complete=False, model=paged(page)))
     assert asked == []
     view.forward.click()
     assert asked == [(25, 26)]
@@ -107,7 +107,7 @@ def test_a_source_that_is_gone_is_told_in_the_view() -> None:
         message = f"cannot reach postgres://ann:hunter22@db/wh ({offset}, {rows})"
         raise ConnectError(message)
 
-    view = PreviewView(preview(rows=25, complete=False, pages=page))
+    view = PreviewView(preview(rows=25, complete=False, model=paged(page)))
     view.show(2)
     assert "cannot reach postgres://ann:***@db/wh" in view.message.value
     assert view.page == 1
@@ -151,7 +151,7 @@ def numbers(end: int) -> Any:
 
 @pytest.mark.parametrize("end", [51, 75, 76, 1000, 1024, 1025])
 def test_the_last_page_is_found_by_looking(end: int) -> None:
-    view = PreviewView(preview(rows=30, complete=False, pages=numbers(end)))
+    view = PreviewView(preview(rows=30, complete=False, model=paged(numbers(end))))
     assert view.of.value == ""
     view.end.click()
     assert first_cells(view)[-1] == str(end - 1)
@@ -165,7 +165,7 @@ def test_the_last_page_is_found_by_looking(end: int) -> None:
 
 def test_an_end_that_is_too_far_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ematix_nb.widgets.preview._END_SECONDS", 0.0)
-    view = PreviewView(preview(rows=30, complete=False, pages=numbers(10**9)))
+    view = PreviewView(preview(rows=30, complete=False, model=paged(numbers(10**9))))
     view.end.click()
     assert "the source has more than 25 rows; its end was not found in 0 s" in view.message.value
     assert view.page == 1
