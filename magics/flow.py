@@ -7,7 +7,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
-from traitlets import Enum, Int, observe
+from traitlets import Enum, Int, TraitError, observe, validate
 from traitlets.config.configurable import Configurable
 
 from ematix_nb.errors import EXIT_OK, FlowError, RunError, UsageError
@@ -39,9 +39,11 @@ _LOOKING_BACK = ("runs list",)
 class FlowMagics(Magics, Configurable):
     """`%flow VERB ...` gives a result; `%%flow connection|table|pipeline|check` declares, `%%flow query` reads."""
 
-    widgets = Enum(("auto", "on", "off"), "auto", help="live views: where a front end is there, always, or never").tag(
-        config=True
-    )
+    widgets = Enum(
+        ("auto", "on", "off", "grid"),
+        "auto",
+        help="live views: where a front end is there, always, never; or there, with rows that scroll (extra grid)",
+    ).tag(config=True)
     limit = Int(50, min=1, max=100_000, help="rows that preview and diff show when the line has no --limit").tag(
         config=True
     )
@@ -52,10 +54,20 @@ class FlowMagics(Magics, Configurable):
         self.metadata = Metadata()
         self._own: dict[str, Callable[[list[str]], Any]] = {"debug": self._debug, "cancel": self._cancel}
         frontend.set_mode(frontend.mode_named(self.widgets))
+        frontend.use_grid(self.widgets == "grid")
+
+    @validate("widgets")
+    def _widgets_wanted(self, proposal: dict[str, Any]) -> str:
+        from importlib.util import find_spec
+
+        if proposal["value"] == "grid" and find_spec("anywidget") is None:
+            raise TraitError('the grid needs the package `anywidget`: pip install "ematix-nb[grid]"')
+        return str(proposal["value"])
 
     @observe("widgets")
     def _widgets_changed(self, change: dict[str, Any]) -> None:
         frontend.set_mode(frontend.mode_named(change["new"]))
+        frontend.use_grid(change["new"] == "grid")
 
     @line_cell_magic("flow")  # type: ignore[arg-type]  # IPython declares it for no function at all
     @no_var_expand

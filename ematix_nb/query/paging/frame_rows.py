@@ -11,7 +11,7 @@ from .sql_rows import SqlRows
 from .stats import SAMPLE_ABOVE, SAMPLE_ROWS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     import pyarrow as pa
 
@@ -23,6 +23,8 @@ _MAX_NAME = 60
 
 class FrameRows(SqlRows):
     """Rows of an Arrow table."""
+
+    counts_quickly = True
 
     def __init__(self, name: str, table: pa.Table) -> None:
         table_name = name if name.isidentifier() and len(name) <= _MAX_NAME else "frame"
@@ -44,7 +46,7 @@ class FrameRows(SqlRows):
         """Known, without conditions."""
         return super().count(wanted, stop) if wanted.conditions else int(self._table.num_rows)
 
-    def values(self, wanted: Wanted, column: str, total: int, stop: Stop) -> Iterator[pa.Array]:
+    def values(self, wanted: Wanted, column: str, total: int, stop: Stop) -> Generator[pa.Array, None, None]:
         """Of very many rows every so many, the same each time."""
         if wanted.conditions or total <= SAMPLE_ABOVE:
             yield from super().values(wanted, column, total, stop)

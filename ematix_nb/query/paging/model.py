@@ -6,6 +6,7 @@ needs and closes it again, holds a page and not the table, and stops when its to
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,7 +18,7 @@ from .stats import SAMPLE_ABOVE, ColumnStats, column_stats
 from .wanted import Wanted, typed_conditions, typed_orders
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     import pyarrow as pa
 
@@ -65,7 +66,7 @@ class Rows(Protocol):
         """How many rows are wanted."""
         ...
 
-    def values(self, wanted: Wanted, column: str, total: int, stop: Stop) -> Iterator[pa.Array]:
+    def values(self, wanted: Wanted, column: str, total: int, stop: Stop) -> Generator[pa.Array, None, None]:
         """The values of a column; of more than `SAMPLE_ABOVE` rows a sample of about `SAMPLE_ROWS`."""
         ...
 
@@ -131,6 +132,11 @@ class _Source:
             if self._rows is None:
                 self._rows = self._make()
             return self._rows
+
+    @property
+    def opened(self) -> Rows | None:
+        """The rows, when they were opened."""
+        return self._rows
 
     def close(self) -> None:
         """Give back what is held."""
@@ -227,6 +233,17 @@ class PreviewModel:
         """How many rows there were when they were last counted; None when nobody did."""
         return self._source.counts.get(self._unsorted)
 
+    @property
+    def counts_quickly(self) -> bool:
+        """Whether counting takes less than reading a page: the rows are known by their numbers."""
+        return bool(getattr(self._source.rows(), "counts_quickly", False))
+
+    def count_at_once(self) -> int | None:
+        """How many rows there are, where that is known without looking: in files and frames that are open already."""
+        if self.wanted.conditions or not getattr(self._source.opened, "counts_quickly", False):
+            return self.known_count
+        return self.count()
+
     def count(self, stop: Stop | None = None) -> int:
         """How many rows there are; they are counted anew.
 
@@ -254,7 +271,8 @@ class PreviewModel:
         known = self.known_count
         total = self.count(stop) if known is None else known
         batches = rows.values(self._unsorted, column, total, stop)
-        return column_stats(column, str(kind), _watched(batches, stop), total if total > SAMPLE_ABOVE else None)
+        with contextlib.closing(_watched(batches, stop)) as watched:  # whatever happens, nothing stays open
+            return column_stats(column, str(kind), watched, total if total > SAMPLE_ABOVE else None)
 
     def table(self, limit: int | None = None, stop: Stop | None = None) -> pa.Table:
         """The first rows as one Arrow table; all of them where no limit is given, in memory."""
@@ -277,10 +295,11 @@ def _check(what: str, given: object, low: int, high: int) -> None:
         raise UsageError(message, f"for example {max(low, 50)}")
 
 
-def _watched(batches: Iterator[pa.Array], stop: Stop) -> Iterator[pa.Array]:
-    for batch in batches:
-        stop.check()
-        yield batch
+def _watched(batches: Generator[pa.Array, None, None], stop: Stop) -> Generator[pa.Array, None, None]:
+    with contextlib.closing(batches):
+        for batch in batches:
+            stop.check()
+            yield batch
 
 
 def query_model(name: str, sql: str, opener: Callable[[], Any]) -> PreviewModel:

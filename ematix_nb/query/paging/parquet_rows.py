@@ -28,7 +28,7 @@ from .stats import SAMPLE_ABOVE, SAMPLE_ROWS
 from .where import order_by, where
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     import pyarrow as pa
 
@@ -80,6 +80,7 @@ class ParquetRows:
     folder: Path
     session: DuckDBSession
     columns: tuple[Column, ...] = ()
+    counts_quickly: bool = True
     _known: dict[Wanted, _Numbers] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _names: Iterator[int] = field(default_factory=itertools.count)
@@ -237,7 +238,7 @@ class ParquetRows:
                 known.count = found
             return found
 
-    def values(self, wanted: Wanted, column: str, total: int, stop: Stop) -> Iterator[pa.Array]:
+    def values(self, wanted: Wanted, column: str, total: int, stop: Stop) -> Generator[pa.Array, None, None]:
         """Of very many rows the first of each row group, or with conditions every so many: the same each time."""
         if total > SAMPLE_ABOVE and not wanted.conditions:
             yield from self._heads(column, stop)

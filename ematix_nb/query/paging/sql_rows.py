@@ -13,7 +13,7 @@ from .stats import SAMPLE_ABOVE, SAMPLE_ROWS
 from .where import order_by, where
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     import pyarrow as pa
 
@@ -83,7 +83,7 @@ class SqlRows:
             found = session.fetch(f"SELECT count(*) AS n FROM {inner}{self._clauses(wanted)}")
         return int(found[0][0])
 
-    def values(self, wanted: Wanted, column: str, total: int, stop: Stop) -> Iterator[pa.Array]:
+    def values(self, wanted: Wanted, column: str, total: int, stop: Stop) -> Generator[pa.Array, None, None]:
         """Streamed; of very many rows each is taken with the same small chance."""
         kind = next(each for each in self.columns if each.name == column)
         clauses = self._clauses(wanted)
