@@ -17,27 +17,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.cases import CASES, Case
+from benchmarks.preview import preview_10m
 from benchmarks.report import save, table
 from benchmarks.startup import startup
 from benchmarks.world import World, world
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROUNDS = 5
 PEER_ROWS = 1_000_000
 Figures = dict[str, float]
+ALONE: dict[str, Callable[[], dict[str, Any]]] = {"startup": startup, "preview_10m": preview_10m}
+"""What is measured without servers."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rows", type=int, action="append", help="1000000 and 5000000 unless told")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--only", choices=(*CASES, "startup"), action="append")
+    parser.add_argument("--only", choices=(*CASES, *ALONE), action="append")
     parser.add_argument("--peers", metavar="PYTHON", help="a Python with benchmarks/peers.txt installed")
     parser.add_argument("--no-save", action="store_true", help="print the table and keep nothing")
     arguments = parser.parse_args()
-    wanted = arguments.only or [*CASES, "startup"]
+    wanted = arguments.only or [*CASES, *ALONE]
     results: dict[str, Any] = {}
     moves = [CASES[name] for name in CASES if name in wanted]
     for rows in arguments.rows or (1_000_000, 5_000_000) if moves else ():
@@ -46,10 +49,10 @@ def main() -> int:
             results[str(rows)][name] = figures
             if not arguments.no_save:
                 save({str(rows): {name: figures}}, {str(rows): arguments.rounds})
-    if "startup" in wanted:
-        results["startup"] = startup()
+    for name in (name for name in ALONE if name in wanted):
+        results[name] = ALONE[name]()
         if not arguments.no_save:
-            save({"startup": results["startup"]}, {})
+            save({name: results[name]}, {})
     print(table(results))
     return 0
 

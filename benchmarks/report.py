@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import CASES, Case
+from benchmarks.preview import GOALS
 
 KEPT = Path(__file__).parent / "results"
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -89,7 +90,20 @@ def table(results: dict[str, Any]) -> str:
         lines.append(f"  {side:38}{seconds:>8} s {memory:>6} MB  {times}  {goal}")
     for name, figures in results.get("startup", {}).items():
         lines.append(f"{name:40}{figures['wall_ms']:8.0f} ms wall {figures['cpu_ms']:8.0f} ms CPU")
+    if "preview_10m" in results:
+        lines.append("preview of a Parquet file of 10,000,000 rows")
+        lines += [f"  {name:38}{value:>8} {goal}" for name, value, goal in _preview(results["preview_10m"])]
     return "\n".join(lines)
+
+
+def _preview(figures: dict[str, float]) -> list[tuple[str, str, str]]:
+    """Name, figure, goal."""
+    return [(name, f"{value:.0f}", _within(name, value)) for name, value in figures.items()]
+
+
+def _within(name: str, value: float) -> str:
+    goal = GOALS.get(name)
+    return "" if goal is None else f"goal {goal}" + (" (missed)" if value > goal else "")
 
 
 def save(results: dict[str, Any], rounds: dict[str, int]) -> Path:
@@ -129,6 +143,9 @@ def page(kept: dict[str, Any], day: str) -> str:
         lines += ["", "| start of a process | ms | CPU ms |", "| --- | --: | --: |"]
         for name, found in kept["startup"].items():
             lines.append(f"| `{name}` | {found['wall_ms']:.0f} | {found['cpu_ms']:.0f} |")
+    if "preview_10m" in kept:
+        lines += ["", "| preview of a Parquet file of 10,000,000 rows | | goal |", "| --- | --: | --- |"]
+        lines += ["| " + " | ".join(row) + " |" for row in _preview(kept["preview_10m"])]
     return "\n".join(lines) + "\n\n" + NOTES
 
 

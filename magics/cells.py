@@ -252,7 +252,7 @@ _CHOICES = {
     "--on-nul": ("error", "strip"),
     "--empty-source": ("keep", "apply"),
     "--late-rows": ("overlap", "snapshot"),
-    "--into": LIBRARIES,
+    "--into": (*LIBRARIES, "preview"),
 }
 
 

@@ -7,7 +7,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
-from traitlets import Enum, Int, observe
+from traitlets import Enum, Int, TraitError, observe, validate
 from traitlets.config.configurable import Configurable
 
 from ematix_nb.errors import EXIT_OK, FlowError, RunError, UsageError
@@ -40,9 +40,11 @@ _LOOKING_BACK = ("runs list",)
 class FlowMagics(Magics, Configurable):
     """`%flow VERB ...` gives a result; `%%flow connection|table|pipeline|check` declares, `%%flow query` reads."""
 
-    widgets = Enum(("auto", "on", "off"), "auto", help="live views: where a front end is there, always, or never").tag(
-        config=True
-    )
+    widgets = Enum(
+        ("auto", "on", "off", "grid"),
+        "auto",
+        help="live views: where a front end is there, always, never; or there, with rows that scroll (extra grid)",
+    ).tag(config=True)
     limit = Int(50, min=1, max=100_000, help="rows that preview and diff show when the line has no --limit").tag(
         config=True
     )
@@ -53,10 +55,20 @@ class FlowMagics(Magics, Configurable):
         self.metadata = Metadata()
         self._own: dict[str, Callable[[list[str]], Any]] = {"debug": self._debug, "cancel": self._cancel}
         frontend.set_mode(frontend.mode_named(self.widgets))
+        frontend.use_grid(self.widgets == "grid")
+
+    @validate("widgets")
+    def _widgets_wanted(self, proposal: dict[str, Any]) -> str:
+        from importlib.util import find_spec
+
+        if proposal["value"] == "grid" and find_spec("anywidget") is None:
+            raise TraitError('the grid needs the package `anywidget`: pip install "ematix-nb[grid]"')
+        return str(proposal["value"])
 
     @observe("widgets")
     def _widgets_changed(self, change: dict[str, Any]) -> None:
         frontend.set_mode(frontend.mode_named(change["new"]))
+        frontend.use_grid(change["new"] == "grid")
 
     @line_cell_magic("flow")  # type: ignore[arg-type]  # IPython declares it for no function at all
     @no_var_expand
@@ -102,6 +114,12 @@ class FlowMagics(Magics, Configurable):
     def _foreground(self, parsed: Parsed) -> Any:
         from .progress import listener
 
+        if parsed.verb == "preview":
+            from .frames import frame_preview
+
+            looked = frame_preview(parsed, frontend.current_shell().user_ns)
+            if looked is not None:
+                return looked.to_dict() if parsed.format == "json" else looked
         _check_names(parsed)
         work = functools.partial(_invoke, parsed, secret=_secret(parsed))
         names = tuple(parsed.options.get("names") or ())
@@ -169,6 +187,7 @@ class FlowMagics(Magics, Configurable):
 _NOTEBOOK_HELP = """
 in a notebook only:
   run NAME --bg             run in the background; the card has a button to cancel
+  preview FRAME             look at a frame (Arrow, polars, pandas) in a variable
   run NAME --into LIBRARY   its rows as a frame (polars, pandas, arrow, pyspark); nothing is written
   cancel NAME               stop a run that goes on in the background
   debug                     show the traceback of the last error
@@ -177,7 +196,7 @@ in a notebook only:
   %%flow pipeline NAME ...  a cell of SQL declares a pipeline
   %%flow check NAME         a cell with a check a line: what has to hold before a load commits
   %%flow test NAME          a cell with a test of a pipeline: rows given, rows expected
-  %%flow query NAME ...     a cell of SQL, whose rows go into a frame in the variable NAME"""
+  %%flow query NAME ...     a cell of SQL, whose rows go into a frame in the variable NAME; --into preview shows them"""
 
 
 def split(line: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Rows as frames of the notebook: `%%flow query NAME`, and `%flow run NAME --into LIBRARY`."""
+"""Rows as frames of the notebook: `%%flow query NAME`, `%flow run NAME --into LIBRARY`; frames to look at."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from ematix_nb.words import counted
 from .working import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import pyarrow as pa
 
     from ematix_nb.declare.cells import Cell
     from ematix_nb.load.cancel import CancelToken
     from ematix_nb.verbs.grammar import Parsed
+    from ematix_nb.verbs.results import PreviewResult
 
 _SHOWN_COLUMNS = 200
+PREVIEW = "preview"
+"""What `%%flow query ... --into` takes besides libraries."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -63,8 +66,10 @@ class FrameCard(Result):
         return framed(f"<p><b>{escape(self.head())}</b></p><table>{''.join(rows)}</table>")
 
 
-def query(cell: Cell, variables: dict[str, Any]) -> FrameCard:
+def query(cell: Cell, variables: dict[str, Any]) -> FrameCard | PreviewResult:
     """Read the rows of a `%%flow query` cell into a frame, and give it its name; after an error nothing has changed.
+
+    With `--into preview` the name stands for a view of the rows, which stay where they are.
 
     Args:
         cell: Of kind ``query``.
@@ -79,15 +84,51 @@ def query(cell: Cell, variables: dict[str, Any]) -> FrameCard:
 
     from .cells import check_body
 
-    library = check_ready(cell.options.get("into", "polars"))
+    wanted = cell.options.get("into", "polars")
+    library = wanted if wanted == PREVIEW else check_ready(wanted)
     connection = _resolved(cell)
     values = cell_values(cell, variables)
     check_body(cell, connection.kind, values)
+    if library == PREVIEW:
+        variables[cell.name] = shown = _preview(connection, cell, values)
+        return shown
     limit = cell.options.get("limit")
     table = _read(lambda token: read(connection, cell.body, params=values, limit=limit, token=token))
     variables[cell.name] = _made(table, library)
     columns = tuple((field.name, str(field.type)) for field in table.schema)
     return FrameCard(cell.name, library, table.num_rows, columns)
+
+
+def _preview(connection: Any, cell: Cell, values: Mapping[str, Any]) -> PreviewResult:
+    from ematix_nb.load.cancel import CancelToken
+    from ematix_nb.verbs.preview import preview_query
+
+    token = CancelToken()
+    limit = cell.options.get("limit") or 50
+    return wait_for(
+        lambda: preview_query(connection, cell.body, params=values, limit=limit, name=cell.name, token=token), token
+    )
+
+
+def frame_preview(parsed: Parsed, variables: dict[str, Any]) -> PreviewResult | None:
+    """The view of a frame in a variable, for `%flow preview NAME`; None when NAME is something else.
+
+    A pipeline of that name comes first.
+    """
+    from ematix_nb.declare import registry
+    from ematix_nb.load.cancel import CancelToken
+    from ematix_nb.load.source import is_frame
+    from ematix_nb.verbs.preview import preview_frame
+
+    name = str(parsed.options.get("name") or "")
+    frame = variables.get(name)
+    if parsed.verb != "preview" or parsed.module or name in registry.pipelines() or not is_frame(frame):
+        return None
+    if parsed.options.get("as_of") is not None:
+        message = f"`{name}` is a frame, which holds no versions"
+        raise UsageError(message, "`--as-of` looks at tables of mode scd2")
+    limit = parsed.options["limit"]
+    return wait_for(lambda: preview_frame(name, frame, limit=limit), CancelToken())
 
 
 def _resolved(cell: Cell) -> Any:

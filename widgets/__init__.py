@@ -32,6 +32,4 @@ def unregister() -> None:
 def _preview(result: PreviewResult) -> dict[str, Any] | None:
     if not has_front_end():
         return None
-    from .preview import PreviewView
-
-    return PreviewView(result).view()
+    return display.view_of(result).view()

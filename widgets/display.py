@@ -10,10 +10,12 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from .frontend import current_shell, has_front_end
+from .frontend import current_shell, has_front_end, uses_grid
 
 if TYPE_CHECKING:
     from ematix_nb.verbs.results import PreviewResult
+
+    from .preview import PreviewView
 
 _LOST = (
     "<style>.jp-OutputArea-child:has(+.jp-OutputArea-child .ef-still):not(:has(.jp-OutputArea-output>*))"
@@ -54,12 +56,21 @@ def show(result: PreviewResult) -> None:
 
 def outputs(result: PreviewResult) -> tuple[dict[str, Any], dict[str, Any]]:
     """The MIME bundles of the live output and of the static one below it."""
-    from .preview import PreviewView
-
     twin = f"ef-still-{secrets.token_hex(6)}"
-    live = PreviewView(result, f"<style>.{twin}{{display:none}}</style>").view()
+    live = view_of(result, f"<style>.{twin}{{display:none}}</style>").view()
     still = f'<div class="ef-still {twin}">{_LOST}{result.to_html()}</div>'
     return {"text/plain": "", **live}, {"text/plain": result.to_text(), "text/html": still}
+
+
+def view_of(result: PreviewResult, style: str = "") -> PreviewView:
+    """The live view that was chosen: pages, or the grid."""
+    if uses_grid():
+        from .grid import GridView
+
+        return GridView(result, style)
+    from .preview import PreviewView
+
+    return PreviewView(result, style)
 
 
 def _formatter() -> Any:

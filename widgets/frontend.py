@@ -8,12 +8,24 @@ from typing import Any, Literal
 Mode = Literal["auto", "on", "off"]
 
 _mode: Mode = "auto"
+_has_grid = False
 
 
 def set_mode(mode: Mode) -> None:
     """Decide for this process: ``on`` and ``off`` are meant literally, ``auto`` looks for a front end."""
     global _mode  # noqa: PLW0603 - one process has one front end
     _mode = mode
+
+
+def use_grid(wanted: bool) -> None:  # noqa: FBT001 - a setting
+    """Decide for this process whether the rows of a preview are a grid (extra ``grid``) or pages."""
+    global _has_grid  # noqa: PLW0603 - one process has one front end
+    _has_grid = wanted
+
+
+def uses_grid() -> bool:
+    """Whether the rows of a preview are a grid."""
+    return _has_grid
 
 
 def mode_named(name: str) -> Mode:

@@ -1,33 +1,41 @@
-"""The live view of a preview: pages of rows, the column profile, the plan, the SQL and the changed rows.
+"""The live view of a preview: pages of rows in any order, conditions, profiles, the plan, the SQL and the changed rows.
 
-Core ipywidgets only; everything shown is HTML that we made from escaped text.
+Core ipywidgets only; everything shown is HTML that we made from escaped text. What takes time is asked in a thread.
 """
 
 from __future__ import annotations
 
-import time
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.connections import redact
 from ematix_nb.errors import FlowError
+from ematix_nb.query.paging import Page
 from ematix_nb.verbs import preview_html as parts
+from ematix_nb.verbs.stats_html import stats_html
 
+from .asking import Asker
 from .card import widget_view
+from .controls import ROW, FilterBar, SortBar, button, column_choice, field
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ematix_nb.query.paging import Condition, PreviewModel
     from ematix_nb.verbs.results import PreviewResult, TargetPreview
 
+    from .asking import Question
+
 PAGE_SIZES = (10, 25, 50, 100)
-_MAX_OFFSET = 10_000_000
-_END_SECONDS = 2.0
-"""For finding the last page; the kernel is busy meanwhile."""
+_MAX_PAGE = 2**31 - 1
+_NOTHING = "<p>nothing to show: this is a table, not a pipeline</p>"
 
 
 class PreviewView:
     """The live view of one preview; its callbacks work without a browser.
 
     Args:
-        result: What is shown. With ``result.pages`` the whole source can be paged through,
+        result: What is shown. With ``result.model`` the whole source can be paged through, sorted and filtered,
             otherwise the sample.
         style: A style element that is on the page as long as the view is.
     """
@@ -38,34 +46,65 @@ class PreviewView:
         self.result = result
         self.page = 1
         """The page that is shown, from 1."""
-        self.total: int | None = result.sample.num_rows if result.complete or result.pages is None else None
-        """Rows that can be paged through; None until the last of them was seen."""
+        self.total: int | None = result.sample.num_rows if result.complete or result.model is None else None
+        """Rows that can be paged through; None until somebody counted them."""
+        self._model = result.rows_model()
+        self._next: tuple[Condition, ...] = ()
+        """The conditions that are asked for; those that hold are in the filter bar."""
+        self._is_plain = True
+        """The rows are in the source's own order, and all of them."""
+        if self.total is None:
+            with contextlib.suppress(FlowError):
+                self.total = self._model.count_at_once()
+        names = list(dict.fromkeys(result.sample.schema.names))
+        self.asker = Asker(self._busy, self._say)
         self.rows = ipywidgets.HTML()
         self.message = ipywidgets.HTML()
-        self.start = _button("First", "angle-double-left", "show the first page")
-        self.back = _button("Previous", "angle-left", "show the page before")
-        self.forward = _button("Next", "angle-right", "show the page after")
-        self.end = _button("Last", "angle-double-right", "show the last page")
+        self.start = button("First", "angle-double-left", "show the first page")
+        self.back = button("Previous", "angle-left", "show the page before")
+        self.forward = button("Next", "angle-right", "show the page after")
+        self.end = button("Last", "angle-double-right", "count the rows, and show the last page")
+        self.halt = button("Stop", "stop", "stop what is being read")
         self.number = ipywidgets.BoundedIntText(
-            value=1, min=1, max=_MAX_OFFSET, description="page", tooltip="page to show", **_field("110px")
+            value=1, min=1, max=_MAX_PAGE, description="page", tooltip="page to show", **field("110px")
         )
         self.of = ipywidgets.HTML()
         self.size = ipywidgets.Dropdown(
-            options=PAGE_SIZES, value=25, description="rows a page", tooltip="rows of one page", **_field("150px")
+            options=PAGE_SIZES, value=25, description="rows a page", tooltip="rows of one page", **field("150px")
         )
+        self.sorting = SortBar(names, self._wanted)
+        self.filtering = FilterBar(names, self._narrowed)
+        self.profiled = column_choice(names, "column", "column to look at as a whole")
+        self.profile = button("Profile", "bar-chart", "look at all values of this column, not only at the sample")
+        self.profile_of = ipywidgets.HTML()
         self._bodies = {"Columns": self._columns, "Plan": self._plan, "SQL": self._sql, "Changes": self._changes}
         self.folds = {name: ipywidgets.HTML() for name in self._bodies}
-        bar = ipywidgets.HBox(
-            [self.start, self.back, self.number, self.of, self.forward, self.end, self.size],
-            layout={"flex_flow": "row wrap", "align_items": "center", "grid_gap": "2px 6px"},
-        )
-        first = ipywidgets.VBox([bar, self.message, self.rows])
-        self.tabs = ipywidgets.Tab([first, *self.folds.values()])
+        profiling = ipywidgets.HBox([self.profiled, self.profile], layout=ROW)
+        columns = ipywidgets.VBox([profiling, self.profile_of, self.folds["Columns"]])
+        others = [fold for name, fold in self.folds.items() if name != "Columns"]
+        self.tabs = ipywidgets.Tab([self._first_tab(), columns, *others])
         for index, title in enumerate(("Rows", *self.folds)):
             self.tabs.set_title(index, title)
         head = ipywidgets.HTML(style + parts.framed(parts.heading(result) + parts.remarks_html(result)))
         self.root = ipywidgets.VBox([head, self.tabs])
+        self._busy(False)
         self._connect()
+        self._begin()
+
+    def _first_tab(self) -> Any:
+        """What the tab of the rows holds."""
+        import ipywidgets
+
+        bar = ipywidgets.HBox(
+            [self.start, self.back, self.number, self.of, self.forward, self.end, self.size, self.halt], layout=ROW
+        )
+        return ipywidgets.VBox([bar, self.sorting.box, self.filtering.box, self.message, self.rows])
+
+    def _begin(self) -> None:
+        """Show the first page; until the rest of it is there, the sample."""
+        size = int(self.size.value)
+        if self._sampled(0, size) is None:
+            self._shown(self._model, 1, Page(self.result.sample.slice(0, size), 0, more=True), ())
         self.show(1)
 
     def _connect(self) -> None:
@@ -73,9 +112,14 @@ class PreviewView:
         self.back.on_click(lambda _: self.show(self.page - 1))
         self.forward.on_click(lambda _: self.show(self.page + 1))
         self.end.on_click(lambda _: self._show_last())
+        self.halt.on_click(lambda _: self.asker.stop())
+        self.profile.on_click(lambda _: self._profile())
         self.number.observe(lambda change: self._go(int(change["new"])), names="value")
         self.size.observe(lambda _: self.show(1), names="value")
         self.tabs.observe(lambda change: self.open(change["new"]), names="selected_index")
+
+    def _busy(self, working: bool) -> None:  # noqa: FBT001 - called by the asker
+        self.halt.layout.visibility = "visible" if working else "hidden"
 
     def _go(self, page: int) -> None:
         """Follow the number field, unless it only says which page is shown already."""
@@ -86,75 +130,144 @@ class PreviewView:
         """How many pages so many rows fill; one at least."""
         return max(1, -(-total // int(self.size.value)))
 
-    def _show_last(self) -> None:
-        """Show the last page; where the end is far, say how far it was looked for."""
-        try:
-            seen = self._find_end(self.page * int(self.size.value))
-        except FlowError as error:
-            self._say(redact(error))
-            return
-        if self.total is None:
-            self._say(f"the source has more than {seen:,} rows; its end was not found in {_END_SECONDS:g} s")
-        else:
-            self.show(self._pages(self.total))
-
-    def _find_end(self, seen: int) -> int:
-        """Look for the number of rows by reading single ones, twice as far each time; a row stands at ``seen``."""
-        until = time.monotonic() + _END_SECONDS
-        behind: int | None = None
-        while self.total is None and time.monotonic() < until:
-            probe = 2 * seen if behind is None else (seen + behind) // 2
-            if self._read(probe, 1)[0].num_rows:
-                seen = probe
-            else:
-                behind = probe
-            if behind == seen + 1:
-                self.total = behind
-        return seen
-
     def show(self, page: int) -> None:
         """Show a page, from 1; past the end the present one stays, and a message says so."""
         if page < 1:
             return
         size = int(self.size.value)
-        try:
-            rows, more = self._read((page - 1) * size, size)
-        except FlowError as error:
-            self._say(redact(error))
-            self.number.value = self.page
-            return
-        if page > 1 and not rows.num_rows:
+        at_once = self._sampled((page - 1) * size, size)
+        if at_once is not None:
+            self.asker.now(lambda: self._shown(self._model, page, at_once, self.filtering.conditions))
+        else:
+            self._ask(page)
+
+    def _sampled(self, offset: int, size: int) -> Page | None:
+        """A page that the sample holds already."""
+        sample = self.result.sample
+        is_whole = self.result.complete or self.result.model is None
+        if not self._is_plain or (offset + size >= sample.num_rows and not is_whole):
+            return None
+        rows = sample.slice(offset, size)
+        return Page(rows, offset, not is_whole or offset + rows.num_rows < sample.num_rows)
+
+    def _ask(self, page: int, change: Callable[[PreviewModel], PreviewModel] | None = None) -> None:
+        """Read a page in the thread; with a change the page of the changed model."""
+        before, conditions = self._model, self._next
+
+        def work(question: Question) -> None:
+            size = int(self.size.value)
+            try:
+                model = change(before) if change is not None else before
+                found = model.page((page - 1) * size, size, question.token)
+            except FlowError:
+                question.show(self._forget)
+                raise
+            question.show(lambda: self._shown(model, page, found, conditions))
+            if found.more and model.known_count is None and model.counts_quickly:
+                total = model.count(question.token)
+                question.show(lambda: self._counted(total))
+
+        self.asker.ask(work)
+
+    def _forget(self) -> None:
+        """What was wanted is wrong: what was accepted before still holds."""
+        self._next = self.filtering.conditions
+        self.number.value = self.page
+
+    def _shown(self, model: PreviewModel, page: int, found: Page, conditions: tuple[Condition, ...]) -> None:
+        """Put a page on the screen."""
+        if page > 1 and not found.rows.num_rows:
             self._say(f"there is no page {page:,}")
             self.number.value = self.page
             return
+        self._next = conditions
+        if conditions != self.filtering.conditions:
+            self.filtering.accept(conditions)
+        is_other = model is not self._model
+        if is_other:
+            self._model, self.total = model, model.known_count
+            self._is_plain = model.wanted == self.result.rows_model().wanted
+        screen = self.result.screen
+        screen.model, screen.page = (None if self._is_plain else model), found
+        if is_other:
+            self.folds["SQL"].value = ""
+            self.open(self.tabs.selected_index)
         self.page = page
-        first = (page - 1) * size
-        if not more:
-            self.total = first + rows.num_rows
-        self.rows.value = parts.framed(parts.rows_html(self.result, rows, self._title(first, rows.num_rows), width=60))
+        if not found.more:
+            self.total = found.offset + found.rows.num_rows
         self.message.value = ""
-        self._turn(more)
+        self._title()
+        self.start.disabled = self.back.disabled = page == 1
+        self.forward.disabled = self.end.disabled = not found.more
+        self.number.value = page
 
-    def _turn(self, more: bool) -> None:  # noqa: FBT001 - whether a page follows
-        """The bar of the page that is shown."""
-        self.start.disabled = self.back.disabled = self.page == 1
-        self.forward.disabled = self.end.disabled = not more
-        self.of.value = parts.framed(f"<small>of {self._pages(self.total):,}</small>") if self.total is not None else ""
-        self.number.value = self.page
+    def _title(self) -> None:
+        """The rows under the words that say which these are, and the number of pages."""
+        found = self.result.screen.page
+        self.result.screen.total = self.total
+        if found is None:
+            return
+        words = found.covers(self.total).replace("there are more", "the source has more")
+        if not found.rows.num_rows:
+            words = "no rows: the source is empty" if self._is_plain else "no rows meet the conditions"
+        if self.result.model is None and not self.result.complete:
+            words += " sampled ones"
+        self.rows.value = parts.framed(parts.rows_html(self.result, found.rows, words, width=60))
+        pages = f"<small>of {self._pages(self.total):,}</small>" if self.total is not None else ""
+        self.of.value = parts.framed(pages) if pages else ""
 
-    def _title(self, first: int, rows: int) -> str:
-        """Which of how many rows are shown."""
-        if not rows:
-            return "no rows: the source is empty"
-        here = f"row {first + 1:,}" if rows == 1 else f"rows {first + 1:,} to {first + rows:,}"
-        return f"{here}; the source has more" if self.total is None else f"{here} of {self.total:,}"
+    def _counted(self, total: int) -> None:
+        self.total = total
+        self._title()
 
-    def _read(self, offset: int, size: int) -> tuple[Any, bool]:
-        """A page of rows, and whether there are more behind it."""
-        sample = self.result.sample
-        inside = offset + size < sample.num_rows or self.result.complete or self.result.pages is None
-        rows = sample.slice(offset, size + 1) if inside else self.result.pages(offset, size + 1)
-        return rows.slice(0, size), rows.num_rows > size
+    def _show_last(self) -> None:
+        """Count the rows in the thread, and show the last page."""
+        model, size, conditions = self._model, int(self.size.value), self.filtering.conditions
+
+        def work(question: Question) -> None:
+            total = model.count(question.token)
+            page = max(1, -(-total // size))
+            found = model.page((page - 1) * size, size, question.token)
+
+            def both() -> None:
+                self.total = total
+                self._shown(model, page, found, conditions)
+
+            question.show(both)
+
+        self._say("counting the rows")
+        self.asker.ask(work)
+
+    def _wanted(self) -> None:
+        """Another order or other conditions are wanted: the first page of that."""
+        orders, conditions = self.sorting.orders(), self._next
+        self._ask(1, lambda model: model.filter(*conditions).sort(*orders))
+
+    def _narrowed(self, conditions: tuple[Condition, ...]) -> None:
+        """Other conditions are wanted; where one is wrong, those before stay."""
+        self._next = conditions
+        self._wanted()
+
+    def _profile(self) -> None:
+        """Look at all values of the chosen column, in the thread."""
+        model, column = self._model, self.profiled.value
+        if column is None:
+            return
+        self.profile_of.value = parts.framed("<p>looking at the values</p>")
+
+        def work(question: Question) -> None:
+            try:
+                found = model.stats(column, question.token)
+            except FlowError as error:
+                words = parts.escape(redact(error), 800)
+                question.show(lambda: self._profiled(parts.framed(f'<p class="ef-warn">{words}</p>')))
+                raise
+            question.show(lambda: self._profiled(stats_html(found)))
+
+        self.asker.ask(work)
+
+    def _profiled(self, html: str) -> None:
+        self.profile_of.value = html
 
     def _say(self, text: str) -> None:
         self.message.value = parts.framed(f'<p class="ef-warn" role="status">{parts.escape(text)}</p>')
@@ -165,9 +278,7 @@ class PreviewView:
             return
         name = list(self.folds)[index - 1]
         if not self.folds[name].value:
-            self.folds[name].value = parts.framed(
-                self._bodies[name]() or "<p>nothing to show: this is a table, not a pipeline</p>"
-            )
+            self.folds[name].value = parts.framed(self._bodies[name]() or _NOTHING)
 
     def _columns(self) -> str:
         return parts.columns_html(self.result)
@@ -176,7 +287,10 @@ class PreviewView:
         return "".join(parts.facts_html(target) for target in self.result.targets)
 
     def _sql(self) -> str:
-        return parts.sql_html(self.result)
+        if self._is_plain:
+            return parts.sql_html(self.result)
+        shown = f"<p><small>on screen</small></p>{parts.code_html(self.result.sql)}"
+        return f"{shown}<p><small>sampled</small></p>{parts.sql_html(self.result)}"
 
     def _changes(self) -> str:
         return "".join(self._changes_of(target) for target in self.result.targets)
@@ -189,14 +303,3 @@ class PreviewView:
     def view(self) -> dict[str, Any]:
         """The widget's part of a MIME bundle."""
         return widget_view(self.root)
-
-
-def _button(text: str, icon: str, tooltip: str) -> Any:
-    import ipywidgets
-
-    return ipywidgets.Button(description=text, icon=icon, tooltip=tooltip, layout={"width": "auto"})
-
-
-def _field(width: str) -> dict[str, Any]:
-    """The look of a field whose label takes no more room than it needs."""
-    return {"layout": {"width": width}, "style": {"description_width": "initial"}}

@@ -97,7 +97,9 @@ OPTIONS: dict[str, Option] = {
 
 QUERY_OPTIONS: dict[str, Option] = {
     "--from": Option("source_connection", "text", "connection the SELECT runs in"),
-    "--into": Option("into", "text", "polars (what it is without), pandas, arrow or pyspark"),
+    "--into": Option(
+        "into", "text", "polars (what it is without), pandas, arrow or pyspark; preview to look at them only"
+    ),
     "--limit": Option("limit", "number", "stop after so many rows"),
 }
 """The options of ``%%flow query``."""

@@ -102,6 +102,10 @@ class DataFusionDialect(Dialect):
             return f"CAST('{'NaN' if math.isnan(value) else 'inf' if value > 0 else '-inf'}' AS DOUBLE)"
         return super()._literal_text(value)
 
+    def is_nan(self, expression: str, kind: DataType) -> str:  # noqa: ARG002 - as the base class
+        """True for NaN, which is equal to nothing here."""
+        return f"isnan({expression})"
+
     def as_text(self, expression: str, kind: DataType) -> str:
         """The value as text, for hashes and samples."""
         if kind.kind == "bytes":

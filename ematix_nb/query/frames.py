@@ -53,7 +53,7 @@ def open_frames(frames: Mapping[str, Any], *, threads: int = 1) -> FrameSession:
 def _relation(name: str, frame: Any) -> FrameRelation:
     import pyarrow as pa
 
-    source = _arrow(frame, name)
+    source = as_arrow(frame, name)
     schema = pa.schema([(field.name, _plain(field, name)) for field in source.schema])
     columns = tuple(Column(field.name, from_arrow(field.type), nullable=True) for field in schema)
     if isinstance(source, pa.Table):
@@ -94,7 +94,7 @@ def _plain(field: pa.Field, name: str) -> pa.DataType:
         raise DataError(message, "cast the column before it is loaded") from exc
 
 
-def _arrow(frame: Any, name: str) -> pa.Table | pa.RecordBatchReader:
+def as_arrow(frame: Any, name: str) -> pa.Table | pa.RecordBatchReader:
     """The frame as an Arrow table; a record batch reader stays one and is streamed."""
     import pyarrow as pa
 

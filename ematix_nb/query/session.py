@@ -164,6 +164,10 @@ class FrameSession:
         plain = self._plain(checked)
         return plain[0].count() if plain else None
 
+    def picked(self, query: str) -> Plain | None:
+        """The table and columns of a query that only picks; None when it does more."""
+        return self._plain(check_select(query, "datafusion"))
+
     def _run(self, frame: Any) -> Iterator[pa.RecordBatch]:
         """What DataFusion gives, stopped by ``interrupt``."""
         from .stream import Running

@@ -284,6 +284,18 @@ class Dialect:
         """A text expression that is compared and sorted by code point."""
         return expression
 
+    def sort_key(self, expression: str, kind: DataType) -> str:
+        """What rows that a person looks at are sorted by: the values' own order, that of their texts otherwise."""
+        return self.ordered(self.comparable(expression, kind), kind)
+
+    def position(self, text: str, part: str) -> str:
+        """Where a part stands in a text, from 1; 0 when it does not. Capital and small letters differ."""
+        return f"strpos({text}, {part})"
+
+    def is_nan(self, expression: str, kind: DataType) -> str:
+        """True for NaN, in systems that hold it."""
+        return f"{expression} = {self.literal(float('nan'), kind)}"
+
     def beyond(self, expression: str, kind: DataType, sign: str, bound: decimal.Decimal) -> str:
         """A number ``<`` or ``>`` a bound, which is written as it is: a cast to the column's type could round it."""
         return f"{expression} {sign} {bound:f}"

@@ -13,6 +13,7 @@ from ematix_nb.declare.spec import VALID_FROM, VALID_TO
 from ematix_nb.errors import DeclarationError, UsageError
 from ematix_nb.interop.frames import Frames
 from ematix_nb.load import window as windows
+from ematix_nb.load.source import open_reader
 from ematix_nb.schedule.due import parse_now
 from ematix_nb.verbs.preview import sampled
 from ematix_nb.verbs.read import check_limit, name_of, reader, rows_of
@@ -59,7 +60,8 @@ class AsOf(Frames):
         """The first of the versions, with their profile."""
         with reader(self.connection, token) as session:
             name = f"{resolve(self.connection).name}:{self.thing} as of {windows.text(self.at)}"
-            return sampled(session, name, self.query(session), limit)
+            connection = resolve(self.connection)
+            return sampled(session, name, self.query(session), limit, lambda: open_reader(connection))
 
     def query(self, session: Any) -> str:
         """The SELECT, in the words of the system.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.connections import resolve
 from ematix_nb.declare.address import is_address, parse_address, parse_table_name
-from ematix_nb.declare.data_types import to_arrow
+from ematix_nb.declare.parameters import read_parameters
 from ematix_nb.errors import UsageError
 from ematix_nb.events import SILENT
 from ematix_nb.load.cancel import CancelToken
@@ -18,12 +17,16 @@ from ematix_nb.load.planner import make_plan
 from ematix_nb.load.run import opened
 from ematix_nb.load.source import open_reader
 from ematix_nb.load.sql_load import shown_statements
+from ematix_nb.query.paging import frame_model, query_model
+from ematix_nb.query.paging.sql_rows import page_of
+from ematix_nb.sql.check import check_select
+from ematix_nb.sql.parameters import bind
 from ematix_nb.verbs.profile import profile
 from ematix_nb.verbs.results import PreviewResult, TargetPreview
 from ematix_nb.verbs.run import spec_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -88,28 +91,88 @@ def _pipeline(spec: PipelineSpec, limit: int, context: RunContext) -> PreviewRes
         raise UsageError(message)
     sql, rows, complete = sample
     source_connection = resolve(spec.source)
-    pages = _pages(lambda: open_reader(source_connection), sql) if previews[0].plan.source != "frame" else None
-    return PreviewResult(spec.name, sql, rows, limit, complete, profile(rows), tuple(previews), pages)
+    is_frame = previews[0].plan.source == "frame"
+    model = None if is_frame else query_model(spec.name, sql, lambda: open_reader(source_connection))
+    return PreviewResult(spec.name, sql, rows, limit, complete, profile(rows), tuple(previews), model)
 
 
 def _with_statements(plan: Any, statements: tuple[str, ...]) -> Any:
     return dataclasses.replace(plan, statements=statements)
 
 
+def preview_query(
+    connection: Any,
+    sql: str,
+    *,
+    params: Mapping[str, Any] | None = None,
+    limit: int = 50,
+    name: str = "query",
+    token: CancelToken | None = None,
+) -> PreviewResult:
+    """Look at a SELECT on a connection, which no pipeline has to declare.
+
+    Args:
+        connection: Its name, or the connection itself.
+        sql: One SELECT, in the SQL of that system; over files that of DataFusion.
+        params: Values of ``{{name}}`` in it.
+        limit: Rows to sample, 1 to 100000.
+        name: What to call it.
+        token: To stop it from elsewhere.
+
+    Raises:
+        SqlError: When it is not one SELECT, or the system refuses it.
+        UsageError: The connection is unknown, or the limit out of range.
+    """
+    _check_limit(limit)
+    found = resolve(connection)
+    values = dict(read_parameters(params)) if params else {}
+
+    def select(session: Any) -> str:
+        bound = bind(sql, values, session.dialect) if values else sql
+        check_select(bound, session.dialect.name)
+        return bound
+
+    return _sampled_on(found, name, select, limit, token or CancelToken())
+
+
+def preview_frame(name: str, frame: Any, *, limit: int = 50) -> PreviewResult:
+    """Look at a frame in memory: Arrow, polars (also lazy) or pandas.
+
+    Args:
+        name: Of its variable.
+        frame: The frame; it is not changed.
+        limit: Rows to show in the static view, 1 to 100000.
+
+    Raises:
+        DataError: It is no frame, or one whose rows come once only.
+    """
+    _check_limit(limit)
+    model = frame_model(name, frame)
+    page = model.page(0, limit)
+    return PreviewResult(name, model.sql, page.rows, limit, not page.more, profile(page.rows), model=model)
+
+
 def _look(text: str, limit: int, token: CancelToken) -> PreviewResult:
     address = parse_address(text)
     connection = resolve(address.connection)
+    return _sampled_on(connection, text, lambda session: _by_key(session, address.thing), limit, token)
+
+
+def _sampled_on(
+    connection: Any, name: str, select: Callable[[Any], str], limit: int, token: CancelToken
+) -> PreviewResult:
+    """A sample of what a SELECT gives, and the model of the rest; the SELECT is made by the open session."""
     session = open_reader(connection)
     token.on_cancel(session.interrupt)
     try:
-        found = sampled(session, text, _by_key(session, address.thing), limit)
+        found = sampled(session, name, select(session), limit, lambda: open_reader(connection))
     finally:
         token.remove(session.interrupt)
         session.close()
-    return dataclasses.replace(found, pages=_pages(lambda: open_reader(connection), found.sql))
+    return found
 
 
-def sampled(session: Any, name: str, sql: str, limit: int) -> PreviewResult:
+def sampled(session: Any, name: str, sql: str, limit: int, opener: Callable[[], Any] | None = None) -> PreviewResult:
     """The first rows of a query, with their profile.
 
     Args:
@@ -117,13 +180,19 @@ def sampled(session: Any, name: str, sql: str, limit: int) -> PreviewResult:
         name: Of what is looked at.
         sql: The SELECT.
         limit: Rows to sample, 1 to 100000.
+        opener: Opens such a session, for what is asked later: other pages, an order, conditions.
 
     Raises:
         UsageError: The limit is out of range.
     """
     _check_limit(limit)
-    rows, complete = _sample(session, sql, session.describe(sql), limit)
-    return PreviewResult(name, sql, rows, limit, complete, profile(rows))
+    model = query_model(name, sql, opener) if opener is not None else None
+    if model is not None and hasattr(session, "picked"):  # files: the model may know where a row lies
+        page = model.page(0, limit)
+        rows, complete = page.rows, not page.more
+    else:
+        rows, complete = _sample(session, sql, session.describe(sql), limit)
+    return PreviewResult(name, sql, rows, limit, complete, profile(rows), model=model)
 
 
 def _by_key(session: Any, thing: str) -> str:
@@ -139,37 +208,5 @@ def _by_key(session: Any, thing: str) -> str:
 
 def _sample(session: Any, sql: str, columns: Sequence[Column], limit: int) -> tuple[pa.Table, bool]:
     """The first rows, and whether there are no more."""
-    table = _slice(session, sql, columns, 0, limit + 1)
+    table = page_of(session, sql, columns, 0, limit + 1)
     return table.slice(0, limit), table.num_rows <= limit
-
-
-def _slice(session: Any, sql: str, columns: Sequence[Column], offset: int, rows: int) -> pa.Table:
-    """Some rows of a query, in its own order."""
-    import pyarrow as pa
-
-    schema = pa.schema([pa.field(column.name, to_arrow(column.type)) for column in columns])
-    if session.dialect.limit_keeps_order:
-        skipped = f" OFFSET {int(offset)}" if offset else ""
-        wrapped = f"SELECT * FROM {session.dialect.wrap(sql, 'sampled')} LIMIT {int(rows)}{skipped}"
-        return pa.Table.from_batches(list(session.read(wrapped, columns)), schema=schema)
-    batches, seen = [], 0
-    with contextlib.closing(session.read(sql, columns)) as found:
-        for batch in found:
-            batches.append(batch.slice(min(max(offset - seen, 0), batch.num_rows)))
-            seen += batch.num_rows
-            if seen >= offset + rows:
-                break
-    return pa.Table.from_batches(batches, schema=schema).slice(0, rows)
-
-
-def _pages(opener: Callable[[], Any], sql: str) -> Callable[[int, int], pa.Table]:
-    """Reads any page of the source; opens and closes a connection of its own each time."""
-
-    def page(offset: int, rows: int) -> pa.Table:
-        session = opener()
-        try:
-            return _slice(session, sql, session.describe(sql), offset, rows)
-        finally:
-            session.close()
-
-    return page

@@ -275,15 +275,16 @@ def _column_cells(row: Sequence[str], verdict: str) -> str:
 
 def sql_html(result: PreviewResult) -> str:
     """The SELECT that was sampled, and the statements of each plan."""
-    parts = [_code(result.sql)]
+    parts = [code_html(result.query)]
     for target in result.targets:
         statements = [*(change.sql for change in target.plan.schema_changes if change.sql), *target.plan.statements]
         if statements:
-            parts += [f"<p><small>then, in {escape(target.plan.target)}</small></p>", _code(";\n".join(statements))]
+            parts += [f"<p><small>then, in {escape(target.plan.target)}</small></p>", code_html(";\n".join(statements))]
     return "".join(parts)
 
 
-def _code(sql: str) -> str:
+def code_html(sql: str) -> str:
+    """A statement as it stands; a very long one is cut."""
     lines = [escape(line, 2_000) for line in sql[:_SQL_CHARACTERS].splitlines()]
     return f"<pre>{chr(10).join(lines)}{chr(10) + '...' if len(sql) > _SQL_CHARACTERS else ''}</pre>"
 

@@ -171,11 +171,11 @@ def cell(value: Any, width: int) -> str:
 
 def cell_rows(rows: Any, width: int) -> list[tuple[str, ...]]:
     """The rows of an Arrow table as cell texts; works with two columns of one name."""
-    columns = [[cell(value, width) for value in _values(column)] for column in rows.columns]
+    columns = [[cell(value, width) for value in cell_values(column)] for column in rows.columns]
     return list(zip(*columns, strict=True))
 
 
-def _values(column: Any) -> list[Any]:
+def cell_values(column: Any) -> list[Any]:
     """The values of an Arrow column; times finer than a microsecond as text, Python has no type for them."""
     if str(column.type).startswith(("timestamp[ns", "time64[ns", "duration[ns")):
         column = column.cast("string")

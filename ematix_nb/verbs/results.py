@@ -17,11 +17,14 @@ from ematix_nb.words import counted
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import pandas as pd
+    import polars as pl
     import pyarrow as pa
 
     from ematix_nb.declare.spec import PipelineSpec
     from ematix_nb.load.plan import LoadPlan
     from ematix_nb.load.run import TargetOutcome
+    from ematix_nb.query.paging import Page, PreviewModel
     from ematix_nb.state.model import RunRecord
 
 LIVE_VIEWS: dict[type, Callable[[Any], dict[str, Any] | None]] = {}
@@ -255,8 +258,8 @@ class PreviewResult(Result, Frames):
     kind: ClassVar[str] = "preview"
 
     name: str
-    """The pipeline's name, or ``connection:thing`` for a look at a table."""
-    sql: str
+    """The pipeline's name, ``connection:thing`` for a look at a table, or the name of a frame."""
+    query: str
     """The SELECT that was sampled."""
     sample: pa.Table
     """The first rows of the source, with source types."""
@@ -266,8 +269,68 @@ class PreviewResult(Result, Frames):
     profile: tuple[dict[str, Any], ...] = ()
     """Per column of the sample: name, type, nulls, distinct, min, max, bars (up to 12 counts for a histogram)."""
     targets: tuple[TargetPreview, ...] = ()
-    pages: Any = None
-    """``page(offset, rows) -> pa.Table`` over the whole source, for live views; None when not offered."""
+    model: PreviewModel | None = dataclasses.field(default=None, compare=False)
+    """The whole source, page by page, to sort, filter and profile; None when only the sample is there."""
+    screen: Screen = dataclasses.field(default_factory=lambda: Screen(), compare=False)  # noqa: PLW0108 - defined below
+    """What a live view shows now."""
+
+    @property
+    def sql(self) -> str:
+        """The SELECT of what is on screen: the one that was sampled, until a live view sorts or filters."""
+        return self.query if self.screen.model is None else self.screen.model.sql
+
+    @property
+    def covers(self) -> str:
+        """Which rows are on screen, in words."""
+        from ematix_nb.verbs.preview_html import sample_words
+
+        if self.screen.page is None:
+            return sample_words(self, self.sample.num_rows)
+        return self.screen.page.covers(self.screen.total)
+
+    def arrow(self, *, limit: int | None = None) -> pa.Table:
+        """The rows that are on screen, with the types of the source; its metadata says in words which rows these are.
+
+        Args:
+            limit: Instead of those on screen so many of the first rows in the same order, under the same conditions.
+
+        Raises:
+            UsageError: The limit is out of range.
+            RunError: The rows could not be read.
+        """
+        rows, words = self._on_screen(limit)
+        return rows.replace_schema_metadata({**(rows.schema.metadata or {}), b"ematix_nb.covers": words.encode()})
+
+    def polars(self, *, limit: int | None = None) -> pl.DataFrame:
+        """The same rows as a polars frame; `covers` says which these are."""
+        from ematix_nb.interop.frames import to_polars
+
+        return to_polars(self._on_screen(limit)[0])
+
+    def pandas(self, *, limit: int | None = None, arrow_types: bool = True) -> pd.DataFrame:
+        """The same rows as a pandas frame; its ``attrs["covers"]`` says which these are."""
+        from ematix_nb.interop.frames import to_pandas
+
+        rows, words = self._on_screen(limit)
+        frame = to_pandas(rows, arrow_types=arrow_types)
+        frame.attrs["covers"] = words
+        return frame
+
+    def _on_screen(self, limit: int | None) -> tuple[pa.Table, str]:
+        """Rows, and which they are."""
+        if limit is None:
+            return (self.sample if self.screen.page is None else self.screen.page.rows), self.covers
+        model = self.screen.model or self.rows_model()
+        page = model.page(0, limit)
+        return page.rows, page.covers(model.known_count)
+
+    def rows_model(self) -> PreviewModel:
+        """The whole source; where only the sample is there, the sample."""
+        if self.model is not None:
+            return self.model
+        from ematix_nb.query.paging import frame_model
+
+        return frame_model(self.name, self.sample)
 
     def to_arrow(self) -> pa.Table:
         """The sampled rows."""
@@ -279,7 +342,7 @@ class PreviewResult(Result, Frames):
 
         return {
             "name": self.name,
-            "sql": self.sql,
+            "sql": self.query,
             "limit": self.limit,
             "complete": self.complete,
             "columns": [{"name": field.name, "type": str(field.type)} for field in self.sample.schema],
@@ -307,6 +370,17 @@ class PreviewResult(Result, Frames):
         from ematix_nb.verbs.preview_html import preview_html
 
         return preview_html(self)
+
+
+@dataclass
+class Screen:
+    """What a live view of a preview shows; it says so here, so that code can ask for the same."""
+
+    model: PreviewModel | None = None
+    """In the order and under the conditions of the view; None before anything was asked of it."""
+    page: Page | None = None
+    total: int | None = None
+    """Rows in all, where that is known."""
 
 
 def _json_change(change: dict[str, Any]) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def test_a_library_that_is_not_there(notebook: Any, line: str, monkeypatch: pyte
 def test_completion_and_help(notebook: Any) -> None:
     complete = notebook.shell.find_line_magic("flow").__self__.complete
     assert complete(["query", "x", "--"], "") == ["--from", "--into", "--limit"]
-    assert complete(["query", "x", "--into", "p"], "") == ["pandas", "polars", "pyspark"]
+    assert complete(["query", "x", "--into", "p"], "") == ["pandas", "polars", "preview", "pyspark"]
     assert complete(["query", "x", "--from", "s"], "") == ["src"]
     assert complete(["run", "orders", "--into", "a"], None) == ["arrow"]
     assert "--bg" in complete(["run", "orders", "--"], None)
@@ -179,3 +179,44 @@ def test_nothing_is_declared(notebook: Any) -> None:
     before = registry.pipelines()
     notebook.cell("%%flow query few --from src\nSELECT 1 AS id\n")
     assert registry.pipelines() == before
+
+
+@pytest.mark.parametrize("library", KINDS)
+def test_a_frame_in_a_variable_can_be_looked_at(notebook: Any, library: str) -> None:
+    notebook.cell(f"%%flow query some --from src --into {library}\nSELECT range AS n, range % 3 AS k FROM range(100)\n")
+    shown = notebook.cell("%flow preview some --limit 7")
+    assert (shown.name, shown.sample.num_rows, shown.complete) == ("some", 7, False)
+    assert shown.model.sort("-k", "n").page(0, 3).rows["n"].to_pylist() == [2, 5, 8]
+    assert notebook.cell("p = %flow preview some\np.covers") == ("the first 50 rows of the source; it has more")
+    assert (
+        notebook.cell("p.arrow().schema.metadata[b'ematix_nb.covers']")
+        == b"the first 50 rows of the source; it has more"
+    )
+    assert notebook.cell("p.pandas(limit=2).attrs['covers']") == "rows 1 to 2; there are more"
+    assert notebook.cell("p.polars().height") == 50
+
+
+def test_a_pipeline_comes_before_a_frame_of_its_name(notebook: Any) -> None:
+    notebook.cell("%%flow pipeline both --from src --to src:out\nSELECT 1 AS id\n")
+    notebook.shell.user_ns["both"] = pa.table({"x": [1, 2]})
+    assert notebook.cell("%flow preview both").sample.column_names == ["id"]
+
+
+def test_what_is_no_frame_is_no_preview(notebook: Any) -> None:
+    notebook.shell.user_ns["number"] = 5
+    with pytest.raises(UnknownNameError, match="there is no pipeline `number`"):
+        notebook.cell("%flow preview number")
+    notebook.shell.user_ns["frame"] = pa.table({"x": [1]})
+    with pytest.raises(UsageError, match="`frame` is a frame, which holds no versions"):
+        notebook.cell("%flow preview frame --as-of 2026-01-01")
+
+
+def test_a_query_can_be_looked_at_without_its_rows(notebook: Any) -> None:
+    shown = notebook.cell(
+        "%%flow query big --from src --into preview --limit 3\nSELECT range AS n FROM range(100000)\n"
+    )
+    assert notebook.shell.user_ns["big"] is shown
+    assert (shown.name, shown.sample["n"].to_pylist(), shown.complete) == ("big", [0, 1, 2], False)
+    assert shown.model.sort("-n").page(0, 1).rows["n"].to_pylist() == [99_999]
+    with pytest.raises(SqlError, match="only SELECT can be a source"):
+        notebook.cell("%%flow query big --from src --into preview\nDELETE FROM t\n")

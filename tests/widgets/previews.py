@@ -8,13 +8,47 @@ import pyarrow as pa
 
 from ematix_nb.declare.data_types import BIGINT, TEXT
 from ematix_nb.declare.spec import Column, TableRef
+from ematix_nb.errors import RunError
 from ematix_nb.load.plan import ColumnPlan, LoadPlan, SchemaChange, Window
+from ematix_nb.query.paging import PreviewModel
 from ematix_nb.verbs.results import PreviewResult, TargetPreview
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ematix_nb.query.paging import Stop
+    from ematix_nb.query.paging.wanted import Wanted
+
 __all__ = ["preview"]
+
+
+class PagedRows:
+    """Rows that a function makes, page by page."""
+
+    columns: tuple[Column, ...] = (Column("id", BIGINT), Column("name", TEXT))
+
+    def __init__(self, page: Callable[[int, int], Any]) -> None:
+        self._page = page
+
+    def select(self, wanted: Wanted) -> str:
+        return f"SELECT * FROM made -- {len(wanted.conditions)} conditions"
+
+    def read(self, wanted: Wanted, offset: int, limit: int, stop: Stop) -> Any:  # noqa: ARG002 - as the protocol says
+        stop.check()
+        return self._page(offset, limit)
+
+    def count(self, wanted: Wanted, stop: Stop) -> int:  # noqa: ARG002 - as the protocol says
+        message = "nobody counted them"
+        raise RunError(message)
+
+    def values(self, wanted: Wanted, column: str, total: int, stop: Stop) -> Any:  # noqa: ARG002 - as the protocol says
+        message = "nobody looked at them"
+        raise RunError(message)
+
+
+def paged(page: Callable[[int, int], Any]) -> PreviewModel:
+    """A source of which a function gives any page."""
+    return PreviewModel("made", lambda: PagedRows(page))
 
 
 def plan(word: str) -> LoadPlan:
@@ -47,7 +81,7 @@ def plan(word: str) -> LoadPlan:
 
 
 def preview(
-    word: str = "name", rows: int = 3, *, complete: bool = True, pages: Callable[[int, int], Any] | None = None
+    word: str = "name", rows: int = 3, *, complete: bool = True, model: PreviewModel | None = None
 ) -> PreviewResult:
     """A preview of one pipeline whose texts are all, or hold, one word."""
     sample = pa.table({"id": list(range(rows)), word: [f"{word} {number}" for number in range(rows)]})
@@ -62,4 +96,4 @@ def preview(
         {"change": "same", "key": {"id": 4}, "before": {"id": 4}, "after": {"id": 4}},
     )
     target = TargetPreview(plan(word), {"insert": 1, "update": 1, "close": 1, "sampled": 1}, diff, word)
-    return PreviewResult(word, f"SELECT '{word}'", sample, 50, complete, profile, (target,), pages)
+    return PreviewResult(word, f"SELECT '{word}'", sample, 50, complete, profile, (target,), model)

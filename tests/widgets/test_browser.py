@@ -207,6 +207,44 @@ def test_pages_are_turned_by_the_kernel(view: Locator) -> None:
     view.get_by_text("rows 1 to 25 of").wait_for()
 
 
+def wait_for_first(view: Locator, text: str) -> None:
+    """Wait until the first row begins with a text."""
+    view.get_by_role("region", name="rows").locator(
+        f"tbody tr:first-child td:first-child bdi:text-is('{text}')"
+    ).wait_for()
+
+
+def test_rows_are_sorted_and_filtered_by_the_kernel(view: Locator) -> None:
+    view.get_by_label("sort by").select_option("id")
+    view.get_by_label("order", exact=True).select_option("largest first")
+    wait_for_first(view, str(ROWS))
+    view.get_by_label("where").select_option("id")
+    view.get_by_label("operator").select_option(">=")
+    value = view.get_by_label("value")
+    value.fill("130")
+    value.press("Enter")
+    view.get_by_role("button", name="Add").click()
+    view.get_by_text("rows 1 to 8 of 8").wait_for()
+    assert [row[0] for row in body(view)] == [str(number) for number in range(137, 129, -1)]
+    value.fill("x OR 1=1")
+    value.press("Enter")
+    view.get_by_role("button", name="Add").click()
+    view.get_by_role("status").get_by_text("is no value for `id`, which is bigint").wait_for()
+    view.get_by_role("button", name="id >= 130").click()
+    wait_for_first(view, str(ROWS))
+    view.get_by_label("sort by").select_option("the order of the source")
+    view.get_by_label("order", exact=True).select_option("smallest first")
+    wait_for_first(view, "1")
+
+
+def test_a_column_is_profiled_as_a_whole(view: Locator) -> None:
+    view.get_by_role("tab", name="Columns").click()
+    view.get_by_label("column", exact=True).select_option(NAME)
+    view.get_by_role("button", name="Profile").click()
+    view.get_by_text(f"all {ROWS} rows").wait_for()
+    assert view.get_by_text("less than 1 %").is_visible()  # the NULL
+
+
 @pytest.mark.parametrize(
     ("tab", "texts"),
     [
@@ -219,7 +257,7 @@ def test_pages_are_turned_by_the_kernel(view: Locator) -> None:
 def test_each_tab_shows_its_part(page: Page, view: Locator, tab: str, texts: list[str]) -> None:
     view.get_by_role("tab", name=tab).click()
     panel = view.locator(".widget-tab-contents > .jupyter-widgets:not(.lm-mod-hidden)")
-    panel.locator(".ematix-flow").wait_for()
+    panel.locator(".ematix-flow").last.wait_for()
     shown = panel.inner_text()
     assert [text for text in texts if text not in shown] == []
     assert page.evaluate("window.hacked") is None
@@ -277,7 +315,7 @@ def test_the_keyboard_reaches_every_control(page: Page, view: Locator) -> None:
     view.get_by_text("rows 26 to 50").wait_for()
     view.get_by_role("tab", name="Rows").focus()
     reached = []
-    for _ in range(7):
+    for _ in range(15):
         page.keyboard.press("Tab")
         reached.append(
             page.evaluate(
@@ -285,7 +323,10 @@ def test_the_keyboard_reaches_every_control(page: Page, view: Locator) -> None:
                 "(document.activeElement)"
             )
         )
-    assert reached == ["First", "Previous", "page", "Next", "Last", "rows a page", "rows"]
+    assert reached == [
+        "First", "Previous", "page", "Next", "Last", "rows a page", "sort by", "order", "then by", "its order", "where",
+        "operator", "value", "Add", "rows",
+    ]  # fmt: skip
     view.get_by_role("button", name="First").focus()
     page.keyboard.press("Enter")
     view.get_by_text("rows 1 to 25").wait_for()

@@ -207,7 +207,7 @@ def test_the_text_shows_twenty_rows_at_most() -> None:
 
 
 def table_preview(sample: Any, **options: Any) -> PreviewResult:
-    given: dict[str, Any] = {"name": "lake:x", "sql": "SELECT 1", "limit": 50, "complete": False, **options}
+    given: dict[str, Any] = {"name": "lake:x", "query": "SELECT 1", "limit": 50, "complete": False, **options}
     return PreviewResult(sample=sample, **given)
 
 
@@ -222,7 +222,7 @@ def test_the_html_is_small_however_large_the_sample_is(columns: int, rows: int, 
 
 
 def test_long_sql_is_cut() -> None:
-    text = table_preview(pa.table({"a": [1]}), sql="SELECT '<' ;\n" * 20_000).to_html()
+    text = table_preview(pa.table({"a": [1]}), query="SELECT '<' ;\n" * 20_000).to_html()
     assert len(text.encode()) <= MAX_BYTES
 
 

@@ -51,6 +51,18 @@ class CheckedScan(FileScan):
         DataError: The precise error of a file, which the engine only passed on as text.
         TransientError: A file changed while it was read.
     """
+    local_parquet: Callable[[], tuple[LocalParquet, ...]] = lambda: ()
+    """The files, when all are Parquet on this machine with these very columns and no folders that stand for more."""
+
+
+@dataclass(frozen=True)
+class LocalParquet:
+    """A Parquet file on this machine."""
+
+    path: Path
+    rows: int
+    check: Callable[[], None]
+    """Raises a TransientError when the file is another one than when it was looked at."""
 
 
 @dataclass
@@ -93,8 +105,10 @@ def make_scan(
         c: (t, to_arrow(t), "the manifest") for c, t in hints.items()
     }
     names = {}
+    kinds: list[dict[str, DataType]] = []
     for file, inside in zip(files, _all_columns(files, hints, config), strict=True):
         names[file.name] = tuple(inside)
+        kinds.append(inside)
         for name, kind in inside.items():
             if name not in partitions:
                 found[name] = _join(name, kind, file.name, found.get(name))
@@ -121,6 +135,19 @@ def make_scan(
         lambda: estimate_rows(files, config),
         lambda condition: setattr(reading, "condition", condition),
         lambda failed: _check(reading, failed=failed),
+        lambda: _local_parquet(reading, kinds),
+    )
+
+
+def _local_parquet(reading: _Reading, kinds: Sequence[Mapping[str, DataType]]) -> tuple[LocalParquet, ...]:
+    wanted = {column.name: column.type for column in reading.columns}
+    for file, inside in zip(reading.files, kinds, strict=True):
+        if file.format != "parquet" or file.path is None or file.partition or dict(inside) != wanted:
+            return ()
+    return tuple(
+        LocalParquet(file.path, parquet_files.count(file.path), partial(_check_same, file))
+        for file in reading.files
+        if file.path is not None
     )
 
 
@@ -327,13 +354,17 @@ def _check(reading: _Reading, *, failed: bool) -> None:
     for file in reading.files:
         if file.path is None:  # every part that was read is known to be of the content that the scan saw
             continue
-        try:
-            same = file.storage.stat(file.entry.name) == file.entry
-        except FileNotFoundError as exc:
-            message = f"file {file.name} went away while it was read"
-            raise TransientError(message, "run again") from exc
-        if not same:
-            message = f"file {file.name} changed while it was read"
-            raise TransientError(message, "run again; write new files under new names")
+        _check_same(file)
         if failed and file.format == "parquet":
             parquet_files.check_rows(file)
+
+
+def _check_same(file: DataFile) -> None:
+    try:
+        same = file.storage.stat(file.entry.name) == file.entry
+    except FileNotFoundError as exc:
+        message = f"file {file.name} went away while it was read"
+        raise TransientError(message, "run again") from exc
+    if not same:
+        message = f"file {file.name} changed while it was read"
+        raise TransientError(message, "run again; write new files under new names")

@@ -220,6 +220,10 @@ class MySQLDialect(Dialect):
         del kind
         return True
 
+    def position(self, text: str, part: str) -> str:
+        """Where a part stands in a text, from 1."""
+        return f"INSTR({text}, {part})"
+
     def grouped(self, expression: str) -> str:
         """Texts by their bytes."""
         return f"CAST({expression} AS BINARY)"

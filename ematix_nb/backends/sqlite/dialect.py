@@ -69,6 +69,14 @@ class SQLiteDialect(Dialect):
         """By the bytes, whatever the column's collation is."""
         return f"({expression} COLLATE BINARY)"
 
+    def sort_key(self, expression: str, kind: DataType) -> str:
+        """Decimals that are kept as text by their size; beyond 15 digits neighbours may change places."""
+        return super().sort_key(expression, kind) if self.orderable(kind) else f"CAST({expression} AS REAL)"
+
+    def position(self, text: str, part: str) -> str:
+        """Where a part stands in a text, from 1."""
+        return f"instr({text}, {part})"
+
     def moment(self, expression: str, kind: DataType) -> str:
         """Text of one form, whatever the column's own form is; nanoseconds are cut to microseconds."""
         if kind.kind == "date":
