@@ -200,6 +200,8 @@ def test_keys_that_are_there_twice_are_shown(session: Any) -> None:
     [
         ((), (), [(1, "last"), (2, "x")]),
         (("at",), (), [(1, "first"), (2, "x")]),
+        (("id", "at"), (), [(1, "first"), (2, "x")]),
+        (("id", "note"), (), [(1, "none"), (2, "x")]),
         ((), ("note",), [(1, "first"), (1, "last"), (1, "none"), (2, "x")]),
     ],
 )
@@ -235,6 +237,16 @@ def test_staged_rows_that_the_target_has_newer_are_dropped(session: Any) -> None
     found.hold({"id": 1, "at": day(4)}, {"id": 2, "at": day(5)}, {"id": 3, "at": day(6)}, {"id": 4, "at": None})
     assert found.run(found.statements.drop_overtaken(("at",))) == [1]
     assert [row[0] for row in found.rows("id", table=STAGE)] == [1, 2, 4, 5]
+
+
+def test_rows_are_compared_by_one_column_after_the_other(session: Any) -> None:
+    found = tables(session, ID, AT, NOTE, keys=("id",))
+    held = [(day(5), "b"), (day(5), "B"), (day(5), "c"), (day(6), "a"), (day(4), "z"), (day(6), None), (None, "z")]
+    for number, (at, note) in enumerate(held, 1):
+        found.stage({"id": number, "at": day(5), "note": "b"})
+        found.hold({"id": number, "at": at, "note": note})
+    assert found.run(found.statements.drop_overtaken(("at", "note"))) == [2]
+    assert [row[0] for row in found.rows("id", table=STAGE)] == [1, 2, 5, 6, 7]
 
 
 @pytest.mark.parametrize(
