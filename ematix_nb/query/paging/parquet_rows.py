@@ -191,11 +191,10 @@ class ParquetRows:
         dialect = self.session.dialect
         number = dialect.quote(NUMBER)
         order = "" if wanted.orders else f" ORDER BY {number}"
+        copy = f"COPY ({self._found(wanted, number)}{order}) TO {dialect.literal(str(path))} (FORMAT parquet)"
         self.session.execute("SET threads = 1")  # several sort more at a time than memory has room for
         try:
-            self.session.execute(
-                f"COPY ({self._found(wanted, number)}{order}) TO {dialect.literal(str(path))} (FORMAT parquet)"
-            )
+            self.session.execute(copy)
         except FlowError:
             path.unlink(missing_ok=True)
             raise
