@@ -16,7 +16,7 @@ SOAK_MINUTES ?= 15
 # What a row's fate hangs on: state, lease, staging and publication, quoting, redaction, the plans of merge and scd2.
 CORE = ematix_nb/state/*,ematix_nb/load/heartbeat.py,ematix_nb/backends/files/manifests.py,ematix_nb/backends/files/staging.py,ematix_nb/backends/delta/commits.py,ematix_nb/sql/dialect.py,ematix_nb/connections/secret.py,ematix_nb/sql/statements.py,ematix_nb/load/planner.py
 
-.PHONY: help test coverage mutation test-nightly soak demo lab bench lint audit fmt docs constraints clean run-tests run-notebooks
+.PHONY: help test coverage mutation test-nightly soak demo lab bench peers lint audit fmt docs constraints clean run-tests run-notebooks
 
 help:
 	@echo "make test          all checks and tests (about 23 minutes on two cores)"
@@ -27,6 +27,7 @@ help:
 	@echo "make demo          runs the worked example without a browser"
 	@echo "make lab           opens the worked notebook in JupyterLab"
 	@echo "make bench         measures against hand-written limits"
+	@echo "make peers         asks other loaders the cases of docs/comparison.md, and writes it (10 minutes)"
 	@echo "make lint          the checks without the tests"
 	@echo "make fmt           formats, and repairs what can be repaired"
 	@echo "make docs          builds the documentation into build/docs"
@@ -107,7 +108,14 @@ lab: $(VENV)/.installed-lab
 
 $(VENV)/peers/.installed: benchmarks/peers.txt | $(PY)
 	@echo "installing what a user would pick instead"
-	@$(PY) -m venv $(VENV)/peers && $(VENV)/peers/bin/python -m pip install --quiet --requirement $< && touch $@
+	@$(PY) -m venv $(VENV)/peers
+	@$(VENV)/peers/bin/python -m pip install --quiet --requirement $< || while read -r one; do \
+		$(VENV)/peers/bin/python -m pip install --quiet "$$one" || echo "not installed: $$one" >&2; \
+	done < $<
+	@touch $@
+
+peers: $(VENV)/.installed-dev $(VENV)/peers/.installed
+	$(WITH_POSTGRES) $(PY) -m tests.peers $(PEERS_ARGS) $(VENV)/peers/bin/python
 
 bench: $(VENV)/.installed-dev $(VENV)/peers/.installed
 	@tools/install_mariadb

@@ -21,6 +21,20 @@ if TYPE_CHECKING:
     from ematix_nb.verbs.results import RunResult
     from tests.crash.world import World
 
+EXTREMES = (
+    (
+        "(1, 1234567890123456789012345678.0123456789, 'NaN', 'infinity', '0044-03-15 BC', 5e-324, repeat('ä', 500000),"
+        " '{\"n\": 12345678901234567890.10}', '6b8e2b2e-8e4f-4e53-9a3a-0d6f5b0c1a2b', '\\x00ff5c0a')"
+    ),
+    (
+        "(2, -0.0000000001, '1e-30', '-infinity', '9999-12-31', '-Infinity', E'\\U0001F600 ''\"\\\\N\\t\\r\\n', 'null',"
+        " '00000000-0000-0000-0000-000000000000', '\\x')"
+    ),
+    "(3, 0, '1.500', '2024-03-31 00:30:00.000001+02', '0001-01-01', 'NaN', '', '[]', gen_random_uuid(), '\\x5c2e')",
+    "(4, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)",
+)
+"""Rows of int, numeric, numeric, timestamptz, date, double precision, text, jsonb, uuid, bytea."""
+
 
 @dataclass
 class Place:

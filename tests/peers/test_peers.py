@@ -22,6 +22,7 @@ from ematix_nb.config import connect
 from ematix_nb.connections import get_connection
 from ematix_nb.declare import registry
 from ematix_nb.declare.pipelines import build_pipeline
+from ematix_nb.errors import FlowError
 from ematix_nb.schedule.cron import parse_schedule
 from ematix_nb.schedule.due import due_slots
 from ematix_nb.verbs.run import run
@@ -29,9 +30,9 @@ from tests.concurrency.test_two_runs import wait_for
 from tests.crash.child import Job, Step
 from tests.crash.conftest import _mysql_shared, _pg_shared, _sources, make_world
 from tests.crash.world import reports, rows_after, run_child, start_child
-from tests.peers.page import render
+from tests.peers.page import PAGE, read, render
 from tests.peers.pairs import FORMS, pair, workers
-from tests.peers.place import Place, execute, told
+from tests.peers.place import EXTREMES, Place, execute, told
 from tests.peers.rows import ROWS, SECTIONS
 from tests.support import postgres
 
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from tests.crash.world import World
 
 __all__ = ["_mysql_shared", "_pg_shared", "_sources", "make_world"]
-PAGE = Path(__file__).parents[2] / "docs" / "comparison.md"
 PAIRS, NIGHTLY_PAIRS = 50, 500
 UTC = dt.UTC
 MANY = 20_000
@@ -172,19 +172,6 @@ def scd2_empty(place: Place) -> str:
 
 
 # -- values -------------------------------------------------------------------------------------------------------
-
-EXTREMES = (
-    (
-        "(1, 1234567890123456789012345678.0123456789, 'NaN', 'infinity', '0044-03-15 BC', 5e-324, repeat('ä', 500000),"
-        " '{\"n\": 12345678901234567890.10}', '6b8e2b2e-8e4f-4e53-9a3a-0d6f5b0c1a2b', '\\x00ff5c0a')"
-    ),
-    (
-        "(2, -0.0000000001, '1e-30', '-infinity', '9999-12-31', '-Infinity', E'\\U0001F600 ''\"\\\\N\\t\\r\\n', 'null',"
-        " '00000000-0000-0000-0000-000000000000', '\\x')"
-    ),
-    "(3, 0, '1.500', '2024-03-31 00:30:00.000001+02', '0001-01-01', 'NaN', '', '[]', gen_random_uuid(), '\\x5c2e')",
-    "(4, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)",
-)
 
 
 def types(place: Place) -> str:
@@ -326,10 +313,16 @@ def cut(place: Place) -> str:
 
 
 def bad_row(place: Place) -> str:
-    refused = place.refused(FILE, "append", **of_lines(place, {"id": 1}, {"id": "two"}))
-    assert refused.startswith("refused")
-    done = place.load(FILE, "append", **of_lines(place, {"id": 1}, {"id": 2}))
-    return f"the second run loads all {done.counts['rows_inserted']} rows"
+    """The target's own rule refuses it."""
+    add(place, (1, "a", 1))
+    place.load(ALL, "merge", keys=("id",))
+    execute(place.target, f"ALTER TABLE {place.name} ADD CHECK (note <> 'bad')")
+    add(place, (2, "bad", 2))
+    with pytest.raises(FlowError, match="check constraint"):
+        place.load(ALL, "merge", keys=("id",))
+    place.give("UPDATE src SET note = 'good' WHERE id = 2")
+    place.load(ALL, "merge", keys=("id",))
+    return f"{told((row[0] for row in place.rows()), [1, 2])} after the second run"
 
 
 # -- two at once --------------------------------------------------------------------------------------------------
@@ -446,7 +439,7 @@ def test_five_hundred_pairs(place: Place) -> None:
 
 
 def test_the_page_is_that_of_these_cases() -> None:
-    page = render(SECTIONS)
+    page = render(SECTIONS, read())
     if os.environ.get("EMATIX_WRITE_PAGES"):
         PAGE.write_text(page, encoding="utf-8")
     assert PAGE.read_text(encoding="utf-8") == page
