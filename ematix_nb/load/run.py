@@ -245,11 +245,12 @@ def run_target(spec: PipelineSpec, target: TargetSpec, context: RunContext) -> T
             plan = make_plan(
                 spec, target, source, side.side(), stored, full_refresh=context.full_refresh, span=context.span
             )
-        if context.dry:
-            return _dry_run(side, source, plan, context)
-        side.state.ensure()
-        if context.slot is not None and side.state.slot(side.name, context.slot).done:
-            return TargetOutcome(context.run_id, plan.target, "already-done", plan=plan)
+            if context.dry:
+                return _dry_run(side, source, plan, context)
+            side.state.ensure()
+            if context.slot is not None and side.state.slot(side.name, context.slot).done:
+                return TargetOutcome(context.run_id, plan.target, "already-done", plan=plan)
+            context.token.check()
         return _leased_run(side, source, plan, context)
 
 
