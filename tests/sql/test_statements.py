@@ -202,6 +202,7 @@ def test_keys_that_are_there_twice_are_shown(session: Any) -> None:
         (("at",), (), [(1, "first"), (2, "x")]),
         (("id", "at"), (), [(1, "first"), (2, "x")]),
         (("id", "note"), (), [(1, "none"), (2, "x")]),
+        (("note",), (), [(1, "none"), (2, "x")]),
         ((), ("note",), [(1, "first"), (1, "last"), (1, "none"), (2, "x")]),
     ],
 )
