@@ -14,6 +14,7 @@ from ematix_nb.backends.duckdb.dialect import DuckDBDialect
 from ematix_nb.declare.data_types import BIGINT, TEXT, TIMESTAMPTZ, DataType
 from ematix_nb.declare.spec import Column, TableRef
 from ematix_nb.errors import DataError, DeclarationError
+from ematix_nb.query.dialect import DataFusionDialect
 from ematix_nb.sql.dialect import Dialect
 
 if TYPE_CHECKING:
@@ -46,6 +47,11 @@ BASE, DUCK = Dialect(), DuckDBDialect()
 )
 def test_names_are_quoted(name: str, quoted: str) -> None:
     assert Short().quote(name) == quoted
+
+
+@pytest.mark.parametrize("kind", [TEXT, BIGINT, TIMESTAMPTZ])
+def test_where_values_sort_by_themselves_nothing_is_added(kind: DataType) -> None:
+    assert DataFusionDialect().ordered('"a"', kind) == BASE.ordered('"a"', kind) == '"a"'
 
 
 def test_a_type_of_the_system_itself_keeps_its_spelling() -> None:

@@ -122,12 +122,12 @@ def test_the_stage_is_filled_from_a_query(session: Any) -> None:
     assert found.rows("id", "name", "note", table=STAGE) == [(1, "a", "x")]
 
 
-@pytest.mark.parametrize(("where", "expected"), [("", [1, 2]), ('"id" > 1', [2])])
-def test_staged_rows_are_appended_and_counted(session: Any, where: str, expected: list[int]) -> None:
+@pytest.mark.parametrize(("where", "expected"), [((), [1, 2]), (('"id" > 1',), [2])])
+def test_staged_rows_are_appended_and_counted(session: Any, where: tuple[str, ...], expected: list[int]) -> None:
     found = tables(session, ID, NOTE, hidden=frozenset({"note"}))
     found.stage({"id": 1, "note": "x"}, {"id": 2, "note": "y"})
-    assert session.fetch(found.statements.count_stage(where)) == [(len(expected),)]
-    found.run(found.statements.append_stage(where))
+    assert session.fetch(found.statements.count_stage(*where)) == [(len(expected),)]
+    found.run(found.statements.append_stage(*where))
     assert found.rows("id", "_batch_id") == [(number, "new") for number in expected]
 
 
@@ -144,11 +144,11 @@ def test_of_the_overlap_only_what_is_missing_is_appended(session: Any) -> None:
     ]
 
 
-@pytest.mark.parametrize(("where", "expected"), [("", "10"), ('"id" < 10', "9"), ('"id" > 10', None)])
-def test_the_largest_value_as_text(session: Any, where: str, expected: str | None) -> None:
+@pytest.mark.parametrize(("where", "expected"), [((), "10"), (('"id" < 10',), "9"), (('"id" > 10',), None)])
+def test_the_largest_value_as_text(session: Any, where: tuple[str, ...], expected: str | None) -> None:
     found = tables(session, ID)
     found.stage({"id": 9}, {"id": 10}, {"id": None})
-    assert session.fetch(found.statements.maximum("id", STAGE, where)) == [(expected,)]
+    assert session.fetch(found.statements.maximum("id", STAGE, *where)) == [(expected,)]
 
 
 # -- keys ---------------------------------------------------------------------------------------------------------
@@ -202,6 +202,7 @@ def test_keys_that_are_there_twice_are_shown(session: Any) -> None:
         (("at",), (), [(1, "first"), (2, "x")]),
         (("id", "at"), (), [(1, "first"), (2, "x")]),
         (("id", "note"), (), [(1, "none"), (2, "x")]),
+        (("note",), (), [(1, "none"), (2, "x")]),
         ((), ("note",), [(1, "first"), (1, "last"), (1, "none"), (2, "x")]),
     ],
 )

@@ -105,7 +105,10 @@ def test_the_holder_of_a_lease_is_told_with_its_time_in_utc(store: Store, monkey
     assert "--wait" in told.value.hint
 
 
-def test_a_run_on_another_host_is_believed_until_its_lease_ends(store: Store) -> None:
+@pytest.mark.parametrize("before", [0, 1], ids=["the first", "after another"])
+def test_a_run_on_another_host_is_believed_until_its_lease_ends(store: Store, before: int) -> None:
+    for _ in range(before):
+        store.begin(seconds=-1)
     record = RunRecord(run_id=str(uuid.uuid4()), pipeline="p")
     store.state.acquire(Claim("p", record.run_id, "elsewhere[1]", GONE, 60), record)
     assert store.state.running("p") == record.run_id

@@ -126,6 +126,18 @@ def test_a_watermark_without_a_value_is_none(store: Store) -> None:
     assert store.state.watermark("p") is None
 
 
+def test_a_watermark_tells_which_run_set_it_and_when(store: Store) -> None:
+    before = dt.datetime.now(dt.UTC)
+    lease, record = store.begin()
+    store.commit(lease, dataclasses.replace(record, status="success"), Watermark("n", "1", "bigint"))
+    set_by = f"SELECT run_id, updated_at FROM {name(store, 'watermarks')}"
+    ((run, moment),) = store.session.fetch(set_by)
+    assert run == record.run_id
+    assert before <= dt.datetime.fromisoformat(str(moment)) <= dt.datetime.now(dt.UTC)
+    store.state.reset_watermark("p", Watermark("n", "2", "bigint"))
+    assert [row[0] for row in store.session.fetch(set_by)] == [""]
+
+
 @pytest.mark.parametrize(
     ("text", "metrics"), [("not json", {"text": "not json"}), ("[1]", {"value": [1]}), ('{"a": 1}', {"a": 1})]
 )
