@@ -14,7 +14,7 @@ from ematix_nb.backends.duckdb.dialect import DIALECT
 from ematix_nb.backends.registry import backend_for, open_session
 from ematix_nb.connections import Connection, DuckDBConnection, ObjectStoreLocalConnection, resolve
 from ematix_nb.declare.data_types import TEXT, DataType
-from ematix_nb.declare.spec import TableRef
+from ematix_nb.declare.spec import Column, TableRef
 from ematix_nb.errors import EXIT_FAILED, EXIT_OK, FlowError, RunError, UnknownNameError, UsageError, known_names
 from ematix_nb.load.targets import target_ref
 from ematix_nb.verbs.cells import show
@@ -283,10 +283,8 @@ def _fill(connection: DuckDBConnection, tables: Sequence[Rows]) -> None:
             ref: TableRef = rows.ref  # type: ignore[assignment]  # the target's rows have been given its name
             if ref.schema:
                 session.execute(DIALECT.create_schema(ref.schema))
-            columns = ", ".join(
-                f"{DIALECT.quote(name)} {DIALECT.type_sql(_stored(kind))}" for name, kind in rows.columns
-            )
-            session.execute(f"CREATE TABLE {DIALECT.table(ref)} ({columns})")
+            columns = [Column(name, _stored(kind)) for name, kind in rows.columns]
+            session.execute(DIALECT.create_table(ref, columns))
             for number, row in enumerate(rows.rows, start=1):
                 try:
                     session.execute(f"INSERT INTO {DIALECT.table(ref)} VALUES ({_literals(rows, row)})")

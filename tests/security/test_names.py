@@ -174,6 +174,7 @@ LOOKED_AT = {
     "self._changed_and_gone()",  # a statement made by `sql/statements.py`
     "name",  # of an attached database: checked to be letters, digits and `_` when it is declared
     "place", "shown", "targets", "chosen", "version", "cast", "names", "mine", "target", "stage",  # quoted above
+    "_literals(rows, row)",  # of the dialect
     "', '.join(places)", "', '.join(sets)", "','.join(filter(None, (off, optimizer)))",
 }  # fmt: skip
 """What may stand in a statement beside constants and what a dialect has quoted; whoever adds to it has looked at it."""
