@@ -9,7 +9,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ematix_nb.backends.base import Manifest
-from ematix_nb.errors import ConnectError, DataError, DeclarationError, RunError, UnknownNameError, known_names
+from ematix_nb.errors import (
+    ConnectError,
+    DataError,
+    DeclarationError,
+    RunError,
+    TransientError,
+    UnknownNameError,
+    known_names,
+)
 
 from . import manifests
 from .capabilities import CAPABILITIES, ENDINGS, format_of
@@ -30,6 +38,10 @@ if TYPE_CHECKING:
 
     from .config import FileConfig
     from .storage import Entry, Storage
+
+
+TRIES = 5
+"""Manifests that are followed to files which are there still."""
 
 
 class FolderSession:
@@ -104,6 +116,7 @@ class FolderSession:
             UnknownNameError: When nothing is there.
             DataError: When a file cannot be read, or a manifest names a file that does not exist.
             SchemaDriftError: When the files do not fit together.
+            TransientError: When files go while they are looked at.
         """
         name = clean(thing)
         declared = self._declared.get(name)
@@ -116,7 +129,11 @@ class FolderSession:
         if not files and declared is None:
             message = f"there are no data files in `{name or '.'}`" + (f" ({len(skipped)} skipped)" if skipped else "")
             raise DataError(message, "skipped: " + ", ".join(skipped[:5]) if skipped else self._known(name))
-        return make_scan(files, declared, self.config, skipped, self._keep)
+        try:
+            return make_scan(files, declared, self.config, skipped, self._keep)
+        except FileNotFoundError as exc:
+            message = f"a file of `{name or '.'}` went away while it was looked at: {exc}"
+            raise TransientError(message, "run again") from exc
 
     def _known(self, name: str) -> str:
         return known_names(name, self.tables(), "tables")
@@ -159,20 +176,24 @@ class FolderSession:
     def _scan_published(
         self, name: str, published: manifests.Published, declared: tuple[Column, ...] | None
     ) -> CheckedScan:
-        for attempt in range(2):
+        for _ in range(TRIES):
             there = self._revealed(name, published.files)
             found = {file: self._place(there, name, file) for file in published.files}
-            missing = next((file for file, entry in found.items() if entry is None), None)
-            if missing is None:
-                break
+            missing = next((file for file, entry in found.items() if entry is None), "")
+            if not missing:
+                kept = published.columns and columns_from_json(list(published.columns))
+                files = [self._data_file(entry, f"{name}/{file}") for file, entry in found.items() if entry is not None]
+                try:
+                    return make_scan(files, declared or kept or None, self.config, (), self._keep)
+                except FileNotFoundError as exc:
+                    missing = str(exc)
             again = manifests.newest(self.storage, name)
-            if attempt or again is None or again.seq == published.seq:
+            if again is None or again.seq == published.seq:
                 message = f"file `{missing}` is listed in manifest {published.seq} of `{name}` and does not exist"
                 raise DataError(message, "restore it; files of a target are removed by runs only")
-            published = again
-        kept = published.columns and columns_from_json(list(published.columns))
-        files = [self._data_file(entry, f"{name}/{file}") for file, entry in found.items() if entry is not None]
-        return make_scan(files, declared or kept or None, self.config, (), self._keep)
+            published = again  # a run has replaced the files meanwhile
+        message = f"the files of `{name}` are replaced faster than they can be looked at"
+        raise TransientError(message, "run again")
 
     def _revealed(self, name: str, files: tuple[str, ...]) -> dict[str, Entry]:
         """What lies in a target; finishes what a crashed publisher left, except where we may not write."""

@@ -7,15 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ematix_nb.backends.base import Manifest
-from ematix_nb.backends.files import manifests
+from ematix_nb.backends.files import io, manifests
 from ematix_nb.backends.files.io import FolderSession
 from ematix_nb.backends.files.local import LocalStorage
+from ematix_nb.backends.files.scan import make_scan
 from ematix_nb.declare.data_types import BIGINT, TEXT
 from ematix_nb.declare.spec import Column
-from ematix_nb.errors import DataError, LockedError, RunError
+from ematix_nb.errors import DataError, LockedError, RunError, TransientError
 
 from .test_round_trip import lake, rows, write
 from .test_stores import race
@@ -235,3 +237,46 @@ def test_a_read_only_session_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "t" / names[0]).exists()
     with pytest.raises(RunError, match="reading only"):
         reader.stage("t", COLUMNS, [batch(1)], "r")
+
+
+class Replaced:
+    """Another run replaces the target's file just before its footer is read, so many times."""
+
+    def __init__(self, root: Path, times: int) -> None:
+        self._other, self._times, self.done = lake(root, "parquet"), times, 0
+
+    def __call__(self, *given: object) -> object:
+        if self.done < self._times:
+            self.done += 1
+            run = f"n{self.done}"
+            names = self._other.stage("t", COLUMNS, [batch(self.done)], run)
+            self._other.publish("t", Manifest(self.done + 1, tuple(names), {"run": run}))
+        return make_scan(*given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("times", [1, io.TRIES - 1, io.TRIES])
+def test_a_target_that_is_replaced_while_it_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    session = lake(tmp_path, "parquet")
+    write(session, "t", COLUMNS, [batch(99)], "r1")
+    replaced = Replaced(tmp_path, times)
+    monkeypatch.setattr(io, "make_scan", replaced)
+    if times < io.TRIES:
+        assert [column.name for column in session.scan("t").columns] == ["id"]
+    else:
+        with pytest.raises(TransientError, match="replaced faster than they can be looked at"):
+            session.scan("t")
+    assert replaced.done == times
+
+
+def test_a_file_that_goes_while_a_folder_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pq.write_table(pa.table({"id": [1]}), tmp_path / "x.parquet")
+
+    def gone(*given: object) -> object:
+        (tmp_path / "x.parquet").unlink()
+        return make_scan(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(io, "make_scan", gone)
+    with pytest.raises(TransientError, match="went away while it was looked at"):
+        lake(tmp_path, "parquet").scan("x.parquet")
