@@ -51,11 +51,11 @@ class SQLiteDialect(Dialect):
 
     def orderable(self, kind: DataType) -> bool:
         """Decimals with a fraction are kept as text, which sorts like words; UTF-16 does not sort by code point."""
-        return super().orderable(kind) and not types.type_name(kind).startswith("DECIMAL_TEXT")
+        return super().orderable(kind) and not _is_text(kind)
 
     def beyond(self, expression: str, kind: DataType, sign: str, bound: decimal.Decimal) -> str:
         """Decimals that are kept as text are compared as the numbers they are."""
-        if self.orderable(kind):
+        if not _is_text(kind):
             return super().beyond(expression, kind, sign, bound)
         return f"{COMPARED_DECIMAL}({expression}, '{bound:f}') {sign} 0"
 
@@ -71,7 +71,7 @@ class SQLiteDialect(Dialect):
 
     def sort_key(self, expression: str, kind: DataType) -> str:
         """Decimals that are kept as text by their size; beyond 15 digits neighbours may change places."""
-        return super().sort_key(expression, kind) if self.orderable(kind) else f"CAST({expression} AS REAL)"
+        return f"CAST({expression} AS REAL)" if _is_text(kind) else super().sort_key(expression, kind)
 
     def position(self, text: str, part: str) -> str:
         """Where a part stands in a text, from 1."""
@@ -189,3 +189,8 @@ class SQLiteDialect(Dialect):
 
 
 DIALECT = SQLiteDialect()
+
+
+def _is_text(kind: DataType) -> bool:
+    """Whether it is a number that is kept as text."""
+    return types.type_name(kind).startswith("DECIMAL_TEXT")

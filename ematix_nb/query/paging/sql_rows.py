@@ -41,6 +41,7 @@ class SqlRows:
             self.dialect = session.dialect
             self.keeps_nan = session.capabilities.keeps_nan
             self.columns: tuple[Column, ...] = session.describe(sql)
+            _ = self.dialect.text_encoding  # which a dialect may have to ask for while its session is open
         finally:
             session.close()
 
