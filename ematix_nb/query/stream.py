@@ -83,10 +83,11 @@ class Running:
     def _work(self) -> None:
         loop = asyncio.new_event_loop()
         try:
-            with self._lock:
-                self._loop = loop
-                self._task = loop.create_task(self._pump())
-            if not self._stopped.is_set():
+            with self._lock:  # whoever stops it from here on finds the task, and cancels it
+                if not self._stopped.is_set():
+                    self._loop = loop
+                    self._task = loop.create_task(self._pump())
+            if self._task is not None:
                 loop.run_until_complete(self._task)
             self._queue.put(_END)
         except asyncio.CancelledError:

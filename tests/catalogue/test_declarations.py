@@ -233,9 +233,9 @@ CASES = [
     Case(
         "90b",
         RUN,
-        ("watermark column `name` is text",),
-        "cast it",
-        module=pipeline(f'{MERGE}, watermark_column="name"'),
+        ("overlap is 5", "watermark column `name` is text"),
+        "leave the overlap out",
+        module=pipeline(f'{MERGE}, watermark_column="name", overlap=5'),
     ),
     Case(
         "90c",

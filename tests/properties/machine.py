@@ -200,14 +200,16 @@ class Loads(RuleBasedStateMachine):
     @rule()
     def run_again(self) -> None:
         """A run after which nothing is other than before."""
-        before = self.place.rows()
+        before = bag(self.place.rows())
         expected = self._expected()
         result = self._result()
         self._settle(expected, result)
         changed = {"inserted", "updated", "closed", "deleted"}
-        if self.case.rules.mode != "truncate":
-            assert bag(self.place.rows()) == bag(before)
+        # rows without a watermark are read each time: one of them may be all that is read of its key
+        if expected is not None and bag(expected.rows) == before:
             assert not any(result.counts[f"rows_{name}"] for name in changed), result.counts
+        else:
+            assert self.case.rules.mode == "truncate" or any(row["at"] is None for row in self.source)
 
     @precondition(lambda self: self.case.rules.watermark)
     @rule()
@@ -267,13 +269,15 @@ class Loads(RuleBasedStateMachine):
                 other.append(error)
 
         result = self._interrupted(step, start)
-        self._settle(expected, result)
-        if not other:
+        if step != "release" or not other:
+            self._settle(expected, result)
+            assert all(isinstance(one, LockedError) for one in other)
             return
-        if step == "release":
-            assert not isinstance(other[0], LockedError)
-        else:
-            assert isinstance(other[0], LockedError)
+        assert result.status == "success"
+        assert expected is not None
+        assert not isinstance(other[0], LockedError)
+        expected.run(self.source, self.columns, Time.current)
+        self._settle(expected, other[0])
 
     @precondition(lambda self: self.is_changed and self.place.overtaken)
     @rule(step=st.sampled_from(BEFORE_TRANSACTION))
