@@ -81,7 +81,7 @@ def parse_case(pipeline: str, name: str, body: str, first_line: int = 1) -> Case
         DeclarationError: A line is not understood; says which one and what would be right.
 
     Example:
-        >>> case = parse_case("p", "", "given t\\nid, name\\n1, 'a, b'\\n\\nexpect\\nid\\n1")
+        >>> case = parse_case("p", "", "given t\nid, name\n1, 'a, b'\n\nexpect\nid\n1")
         >>> case.given[0].rows, case.expect.columns[0][0]
         ((('1', 'a, b'),), 'id')
     """
