@@ -196,10 +196,10 @@ class PreviewView:
         if not found.more:
             self.total = found.offset + found.rows.num_rows
         self.message.value = ""
-        self._title()
         self.start.disabled = self.back.disabled = page == 1
         self.forward.disabled = self.end.disabled = not found.more
         self.number.value = page
+        self._title()  # last: who sees the rows finds the number of their page, and may type another
 
     def _title(self) -> None:
         """The rows under the words that say which these are, and the number of pages."""
