@@ -6,6 +6,7 @@ import contextlib
 import ipaddress
 import os
 import shutil
+import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -60,6 +61,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Installs the guard for the whole session, doctests included; an audit hook cannot be taken off again."""
     sys.addaudithook(_guard)
     _config[:] = [config]
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in what a shell started in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)
